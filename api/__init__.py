@@ -1,0 +1,1 @@
+"""HTTP: resources, the application factory (app.py) and the command line (cli/)."""

@@ -1,0 +1,1 @@
+"""The log: what happened, in one order. Start at log.py, then execute.py."""

@@ -1,0 +1,1 @@
+"""The views folded from the log, and every query that reads them."""
