@@ -1,1 +1,263 @@
--- The log of Token Ledger
+-- The log of Token Ledger: roles, tables, the append. The views that are folded from it: projections/*.sql.
+-- Applied once, in one transaction, by `token-ledger init` as a role that may create roles (or as ledger_owner itself,
+-- where both roles were made beforehand). Read top to bottom: roles, tables, triggers, partitions, append, grants.
+
+-- ---------------------------------------------------------------------------------------------------------------- roles
+-- ledger_owner installs, replays, verifies and owns everything; ledger_service reads, and appends through one function.
+DO $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'ledger_owner') THEN
+    CREATE ROLE ledger_owner LOGIN;
+  END IF;
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'ledger_service') THEN
+    CREATE ROLE ledger_service LOGIN;
+  END IF;
+  IF current_user <> 'ledger_owner' THEN
+    EXECUTE format('GRANT CREATE, CONNECT, TEMPORARY ON DATABASE %I TO ledger_owner', current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO ledger_service', current_database());
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+  END IF;
+END $$;
+SET ROLE ledger_owner;
+
+CREATE SCHEMA ledger;
+
+-- --------------------------------------------------------------------------------------------------------------- tables
+-- Locked by every append, never written: no dead rows, whatever snapshots are open. First come, first served.
+CREATE TABLE ledger.append_turn ();
+
+-- The only truth. position is 1, 2, 3, ... without a hole, in commit order.
+CREATE TABLE ledger.events (
+  position bigint NOT NULL,
+  stream uuid NOT NULL,
+  version integer NOT NULL,
+  type text NOT NULL,
+  schema_version smallint NOT NULL,
+  payload jsonb NOT NULL,
+  metadata jsonb NOT NULL,
+  recorded_at timestamptz NOT NULL,
+  CONSTRAINT events_pkey PRIMARY KEY (position),
+  CONSTRAINT events_position_positive CHECK (position > 0),
+  CONSTRAINT events_version_positive CHECK (version > 0)
+) PARTITION BY RANGE (position);
+-- Audit queries by type walk this backwards from a position.
+CREATE INDEX events_by_type ON ledger.events (type, position);
+
+-- What everything but the append reads: the place where later releases put old shapes of an event into today's.
+CREATE VIEW ledger.history AS
+  SELECT position, stream, version, type, schema_version, payload, metadata, recorded_at
+  FROM ledger.events;
+
+-- The guard of `version`: checked and moved under the turn. Bounds the positions in which a stream is looked for.
+CREATE TABLE ledger.streams (
+  stream uuid NOT NULL,
+  version integer NOT NULL,
+  first_position bigint NOT NULL,
+  last_position bigint NOT NULL,
+  CONSTRAINT streams_pkey PRIMARY KEY (stream)
+) WITH (fillfactor = 80);
+
+-- What was done under which command id, so that a command sent twice is done once.
+CREATE TABLE ledger.commands (
+  command_id uuid NOT NULL,
+  first_position bigint NOT NULL,
+  last_position bigint NOT NULL,
+  CONSTRAINT commands_pkey PRIMARY KEY (command_id)
+);
+
+-- One row an append: the head of the log and its time in one index probe each, however many partitions there are.
+CREATE TABLE ledger.batches (
+  last_position bigint NOT NULL,
+  recorded_at timestamptz NOT NULL,
+  CONSTRAINT batches_pkey PRIMARY KEY (last_position)
+);
+-- "The last position recorded at or before an instant".
+CREATE INDEX batches_by_time ON ledger.batches (recorded_at, last_position);
+
+CREATE TABLE ledger.partitions (
+  name text NOT NULL,
+  from_position bigint NOT NULL,
+  to_position bigint NOT NULL, -- exclusive
+  CONSTRAINT partitions_pkey PRIMARY KEY (from_position)
+);
+
+-- Keys sealed under the master key: of subjects (deleting the row erases the person), of signing and of encryption.
+CREATE TABLE ledger.sealed_keys (
+  key_id uuid NOT NULL,
+  purpose text NOT NULL,
+  sealed bytea NOT NULL,
+  CONSTRAINT sealed_keys_pkey PRIMARY KEY (key_id),
+  CONSTRAINT sealed_keys_purpose CHECK (purpose IN ('subject', 'signing', 'encryption'))
+);
+
+-- The sealed random keys that let a lost answer of a rotation be given again: one for five minutes, gone ten minutes after.
+CREATE TABLE ledger.retry_keys (
+  epoch bigint NOT NULL,
+  sealed bytea NOT NULL,
+  CONSTRAINT retry_keys_pkey PRIMARY KEY (epoch)
+);
+
+-- ------------------------------------------------------------------------------------------------------------- triggers
+-- Append-only is a grant; this is the second net, and holds for the owner too.
+CREATE FUNCTION ledger.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION '% on %.% is refused: the log is append-only', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
+    USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE TRIGGER events_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.events
+  FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse_change();
+CREATE TRIGGER commands_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.commands
+  FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse_change();
+CREATE TRIGGER batches_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.batches
+  FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse_change();
+CREATE TRIGGER streams_kept BEFORE DELETE OR TRUNCATE ON ledger.streams
+  FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse_change();
+
+-- ---------------------------------------------------------------------------------------------------------------- clock
+-- The one clock: instants of decisions and of `recorded_at` come from here.
+CREATE FUNCTION ledger.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp()';
+
+-- ----------------------------------------------------------------------------------------------------------- partitions
+-- Make partitions until at least p_ahead positions above the head have a place; answers how many were made.
+-- Never part of an append. Cheap when nothing is to be done: the turn is taken only to make one.
+CREATE FUNCTION ledger.make_partitions(p_size bigint DEFAULT 1000000, p_ahead bigint DEFAULT 3000000) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = ledger, pg_temp AS $$
+DECLARE
+  wanted bigint;
+  edge bigint;
+  made integer := 0;
+  partition_name text;
+BEGIN
+  wanted := coalesce((SELECT b.last_position FROM batches b ORDER BY b.last_position DESC LIMIT 1), 0) + p_ahead;
+  IF coalesce((SELECT max(p.to_position) FROM partitions p), 0) > wanted THEN
+    RETURN 0;
+  END IF;
+  LOCK TABLE append_turn IN EXCLUSIVE MODE; -- one order of locks: the turn first, then anything
+  LOOP
+    edge := coalesce((SELECT max(p.to_position) FROM partitions p), 1);
+    EXIT WHEN edge > wanted;
+    partition_name := format('events_from_%s', edge);
+    -- Made apart and then attached: ATTACH holds readers and writers of the log up no more than a moment.
+    EXECUTE format('CREATE TABLE ledger.%I (LIKE ledger.events INCLUDING CONSTRAINTS INCLUDING INDEXES)', partition_name);
+    EXECUTE format('CREATE UNIQUE INDEX %I ON ledger.%I (stream, version)', partition_name || '_stream_version', partition_name);
+    -- Statement triggers of a partitioned table do not fire for a statement that names a partition.
+    EXECUTE format('CREATE TRIGGER events_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.%I
+      FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse_change()', partition_name);
+    EXECUTE format('ALTER TABLE ledger.events ATTACH PARTITION ledger.%I FOR VALUES FROM (%s) TO (%s)',
+      partition_name, edge, edge + p_size);
+    INSERT INTO partitions (name, from_position, to_position) VALUES (partition_name, edge, edge + p_size);
+    made := made + 1;
+  END LOOP;
+  RETURN made;
+END $$;
+
+-- --------------------------------------------------------------------------------------------------------------- append
+-- Record a batch of commands: one call, one round trip, one transaction, one turn.
+--   Command n has the id p_command_ids[n] and the metadata p_metadata[n]; it read the streams r with p_read_of[r] = n at
+--   p_read_versions[r] (0: not there), and adds the events e with p_event_of[e] = n, in the order given.
+-- Answers one row a command:
+--   recorded  its events are at first_position .. last_position, at recorded_at
+--   done      the same command id was recorded before, at these positions; nothing is added
+--   conflict  a stream it read has another version by now, or an earlier command of this batch writes it: nothing of it
+--             is added, read again and decide again
+-- Raises, with nothing recorded of the whole batch: another isolation level than READ COMMITTED, an event without its
+-- command, a command that writes a stream it did not read, whatever a fold raises.
+CREATE FUNCTION ledger.append(
+  p_command_ids uuid[], p_metadata jsonb[],
+  p_read_of integer[], p_read_streams uuid[], p_read_versions integer[],
+  p_event_of integer[], p_event_streams uuid[], p_event_types text[], p_event_schema_versions smallint[], p_event_payloads jsonb[])
+RETURNS TABLE (command integer, outcome text, first_position bigint, last_position bigint, recorded_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = views, ledger, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  head bigint;
+  newest bigint;
+  instant timestamptz;
+  conflicting integer[];
+BEGIN
+  -- Versions and head are read after the lock, each statement with a snapshot of its own: under another level they
+  -- would be read as of a snapshot taken before it.
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'append runs under READ COMMITTED only, not %', current_setting('transaction_isolation')
+      USING ERRCODE = 'invalid_transaction_state';
+  END IF;
+  IF EXISTS (SELECT FROM unnest(p_event_of, p_event_streams) AS w(n, stream)
+      WHERE NOT EXISTS (SELECT FROM unnest(p_read_of, p_read_streams) AS r(n, stream) WHERE r.n = w.n AND r.stream = w.stream)) THEN
+    RAISE EXCEPTION 'a command writes a stream that it did not read' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  IF EXISTS (SELECT FROM unnest(p_event_of) AS w(n) WHERE w.n NOT BETWEEN 1 AND cardinality(p_command_ids)) THEN
+    RAISE EXCEPTION 'an event without its command' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  -- Flushed here before it is acknowledged, and never a wait for a standby while the turn is held. Local to the
+  -- transaction by set_config: a SET clause of the function would be undone before the commit.
+  PERFORM set_config('synchronous_commit', 'local', true);
+  LOCK TABLE append_turn IN EXCLUSIVE MODE;
+
+  SELECT b.last_position, greatest(b.recorded_at, clock()) INTO head, instant
+    FROM batches b ORDER BY b.last_position DESC LIMIT 1;
+  head := coalesce(head, 0);
+  instant := coalesce(instant, clock());
+
+  RETURN QUERY
+    SELECT i.n::integer, 'done'::text, c.first_position, c.last_position,
+        (SELECT e.recorded_at FROM events e WHERE e.position = c.last_position)
+      FROM unnest(p_command_ids) WITH ORDINALITY AS i(id, n)
+      CROSS JOIN LATERAL (SELECT k.first_position, k.last_position FROM commands k WHERE k.command_id = i.id OFFSET 0) AS c;
+
+  -- Not to be recorded: done before, said twice in this batch, read at another version, or reading what an earlier
+  -- command of the batch writes.
+  SELECT coalesce(array_agg(DISTINCT q.n), '{}') INTO conflicting FROM (
+    SELECT i.n::integer AS n FROM unnest(p_command_ids) WITH ORDINALITY AS i(id, n)
+      WHERE (SELECT true FROM commands c WHERE c.command_id = i.id) OR i.id = ANY (p_command_ids[:i.n - 1])
+    UNION ALL
+    SELECT r.n FROM unnest(p_read_of, p_read_streams, p_read_versions) AS r(n, stream, version)
+      WHERE r.version <> coalesce((SELECT s.version FROM streams s WHERE s.stream = r.stream), 0)
+    UNION ALL
+    SELECT r.n FROM unnest(p_read_of, p_read_streams) AS r(n, stream)
+      JOIN unnest(p_event_of, p_event_streams) AS w(n, stream) ON w.stream = r.stream AND w.n < r.n) AS q;
+
+  RETURN QUERY
+    WITH e AS MATERIALIZED (
+      SELECT w.n, w.stream, w.type, w.schema_version, w.payload,
+          head + row_number() OVER (ORDER BY w.o) AS position,
+          coalesce((SELECT s.version FROM streams s WHERE s.stream = w.stream), 0)
+            + row_number() OVER (PARTITION BY w.stream ORDER BY w.o) AS version
+        FROM unnest(p_event_of, p_event_streams, p_event_types, p_event_schema_versions, p_event_payloads)
+          WITH ORDINALITY AS w(n, stream, type, schema_version, payload, o)
+        WHERE w.n <> ALL (conflicting)),
+    recorded_events AS (
+      INSERT INTO events (position, stream, version, type, schema_version, payload, metadata, recorded_at)
+        SELECT e.position, e.stream, e.version, e.type, e.schema_version, e.payload, p_metadata[e.n], instant FROM e),
+    moved_streams AS (
+      INSERT INTO streams (stream, version, first_position, last_position)
+        SELECT e.stream, max(e.version), min(e.position), max(e.position) FROM e GROUP BY e.stream
+        ON CONFLICT (stream) DO UPDATE SET version = excluded.version, last_position = excluded.last_position),
+    recorded_commands AS (
+      INSERT INTO commands (command_id, first_position, last_position)
+        SELECT p_command_ids[e.n], min(e.position), max(e.position) FROM e GROUP BY e.n),
+    recorded_batch AS (
+      INSERT INTO batches (last_position, recorded_at)
+        SELECT max(e.position), instant FROM e HAVING count(*) > 0)
+    SELECT e.n, 'recorded'::text, min(e.position), max(e.position), instant FROM e GROUP BY e.n;
+
+  RETURN QUERY
+    SELECT q.n, 'conflict'::text, NULL::bigint, NULL::bigint, NULL::timestamptz FROM unnest(conflicting) AS q(n)
+      WHERE (SELECT true FROM commands c WHERE c.command_id = p_command_ids[q.n] AND c.last_position <= head) IS NULL;
+
+  SELECT b.last_position INTO newest FROM batches b ORDER BY b.last_position DESC LIMIT 1;
+  IF newest > head THEN
+    PERFORM fold(head + 1, newest); -- of the schema `views`: the same function that replay calls
+  END IF;
+END $$;
+
+-- --------------------------------------------------------------------------------------------------------------- grants
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ledger FROM PUBLIC;
+GRANT USAGE ON SCHEMA ledger TO ledger_service;
+GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO ledger_service;
+REVOKE ALL ON ledger.append_turn FROM ledger_service;
+GRANT EXECUTE ON FUNCTION ledger.append, ledger.make_partitions, ledger.clock TO ledger_service;
+-- The side tables that are neither log nor view: keys come and go, none is ever changed.
+GRANT INSERT, DELETE ON ledger.sealed_keys, ledger.retry_keys TO ledger_service;
+
+SELECT ledger.make_partitions();
+RESET ROLE;

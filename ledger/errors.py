@@ -27,7 +27,7 @@ class Problem:
     rule: str
 
 
-class InvalidInput(LedgerError):  # noqa: N818 - the tree names refusals, not exceptions
+class InvalidInput(LedgerError):
     """The input breaks a rule; `problems` names every field and its rule."""
 
     code = "invalid_input"

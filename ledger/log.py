@@ -1,0 +1,157 @@
+"""The log: a batch of commands, appended in one call.
+
+Owns the envelope, the command and the one statement that records. Must not know what events mean. The contract is in
+schema.sql (`ledger.append`); who batches is appender.py; who decides is execute.py.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Literal
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from ledger.errors import LedgerError
+from ledger.events import Event
+
+MAX_EVENTS_PER_COMMAND = 1_000
+
+
+class CommandTooLarge(LedgerError):
+    """A command adds more events than one append takes."""
+
+    code = "command_too_large"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did it: a subject, a client or the ledger itself, and how it was authenticated."""
+
+    kind: Literal["subject", "client", "system"]
+    id: UUID | None
+    authenticated_by: str
+
+    SYSTEM: ClassVar["Actor"]
+
+
+Actor.SYSTEM = Actor("system", None, "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is recorded about a command besides its events; complete from the first event on.
+
+    `causation` is the position of the event that led to this command, `request_mac` an HMAC of the request's content
+    where the caller gave an Idempotency-Key (a plain digest of a request that holds a password could be guessed at).
+    """
+
+    command_id: UUID
+    request_id: UUID
+    correlation_id: UUID
+    actor: Actor
+    semantics: int
+    causation: int | None = None
+    reason: str | None = None
+    request_mac: str | None = None
+
+    def metadata_json(self) -> str:
+        """Answer the metadata as JSON text."""
+        return json.dumps(
+            {
+                "command_id": str(self.command_id),
+                "request_id": str(self.request_id),
+                "correlation_id": str(self.correlation_id),
+                "causation": self.causation,
+                "actor": {
+                    "kind": self.actor.kind,
+                    "id": str(self.actor.id) if self.actor.id else None,
+                    "authenticated_by": self.actor.authenticated_by,
+                },
+                "semantics": self.semantics,
+                "reason": self.reason,
+                "request_mac": self.request_mac,
+            },
+            ensure_ascii=False,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One decision to be recorded whole or not at all.
+
+    `reads` holds the version of every stream that was read to decide (0: it is not there), the written ones among them.
+    `urgent` commands (suspensions and revocations) go before others that wait.
+    """
+
+    envelope: Envelope
+    reads: Mapping[UUID, int]
+    events: Sequence[Event]
+    urgent: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.events) > MAX_EVENTS_PER_COMMAND:
+            raise CommandTooLarge(f"{len(self.events)} events; a command adds at most {MAX_EVENTS_PER_COMMAND}")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one command of a batch; positions and instant are None for a conflict."""
+
+    outcome: Literal["recorded", "done", "conflict"]
+    first_position: int | None
+    last_position: int | None
+    recorded_at: datetime | None
+
+
+APPEND = """
+SELECT command, outcome, first_position, last_position, recorded_at
+FROM ledger.append(%s::uuid[], %s::jsonb[], %s::integer[], %s::uuid[], %s::integer[],
+  %s::integer[], %s::uuid[], %s::text[], %s::smallint[], %s::jsonb[])
+"""
+
+
+async def append(connection: AsyncConnection[TupleRow], commands: Sequence[Command]) -> list[Outcome]:
+    """Append a batch over an autocommit connection: one round trip, one transaction. One outcome a command, in order.
+
+    Each command has at least one event. psycopg.Error: nothing of the batch was recorded, unless the connection was lost,
+    in which case it may have been (the same ids sent again will tell).
+    """
+    read_of: list[int] = []
+    read_streams: list[UUID] = []
+    read_versions: list[int] = []
+    event_of: list[int] = []
+    event_streams: list[UUID] = []
+    event_types: list[str] = []
+    schema_versions: list[int] = []
+    payloads: list[str] = []
+    for number, command in enumerate(commands, start=1):
+        for stream, version in command.reads.items():
+            read_of.append(number)
+            read_streams.append(stream)
+            read_versions.append(version)
+        for event in command.events:
+            event_of.append(number)
+            event_streams.append(event.stream)
+            event_types.append(event.TYPE)
+            schema_versions.append(event.SCHEMA_VERSION)
+            payloads.append(event.payload_json())
+    cursor = await connection.execute(
+        APPEND,
+        (
+            [c.envelope.command_id for c in commands],
+            [c.envelope.metadata_json() for c in commands],
+            read_of,
+            read_streams,
+            read_versions,
+            event_of,
+            event_streams,
+            event_types,
+            schema_versions,
+            payloads,
+        ),
+    )
+    outcomes: dict[int, Outcome] = {row[0]: Outcome(*row[1:]) for row in await cursor.fetchall()}
+    return [outcomes[number] for number in range(1, len(commands) + 1)]

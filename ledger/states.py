@@ -1,0 +1,220 @@
+"""The rows of the views: what a key's state is, whole, after an event.
+
+An event carries such a row as its absolute value; the fold writes it into the view of the same name; a command reads it
+back to decide. Field names are column names, so there is no mapper. `position` is where the row was made so: it is of the
+log, not of the event, and so left out of payloads.
+
+Rules for changing a field: docs/events.md.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+
+def _from_postgres_hex(value: object) -> object:
+    """PostgreSQL writes bytea in JSON as `\\x0123`; an event has the digits alone."""
+    return value[2:] if isinstance(value, str) and value.startswith("\\x") else value
+
+
+Binary = Annotated[bytes, BeforeValidator(_from_postgres_hex)]
+Position = Annotated[int, Field(exclude=True)]
+Strategy = Literal["opaque", "encrypted", "jwt", "jwe"]
+Refresh = Literal["off", "reusable", "rotating"]
+Effect = Literal["allow", "deny"]
+
+CONFIG = ConfigDict(ser_json_bytes="hex", val_json_bytes="hex", extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class Token:
+    """One token as issued. `role_ids` None: no restriction, every role of its subject."""
+
+    VIEW: ClassVar[str] = "tokens"
+    token_id: UUID
+    family_id: UUID
+    generation: int
+    kind: Literal["access", "refresh"]
+    strategy: Strategy
+    subject_id: UUID
+    client_id: UUID
+    api_ids: tuple[UUID, ...]
+    role_ids: tuple[UUID, ...] | None
+    direct: bool
+    secret_digest: Binary | None
+    key_ids: tuple[UUID, ...]
+    name: str | None
+    claims: dict[str, Any] | None
+    issued_from: UUID | None
+    issued_at: datetime
+    expires_at: datetime
+    position: Position = 0
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class TokenState:
+    """What was done to one token. No row: active."""
+
+    VIEW: ClassVar[str] = "token_states"
+    token_id: UUID
+    status: Literal["active", "suspended", "revoked"]
+    status_reason: str | None
+    status_until: datetime | None
+    position: Position = 0
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class Family:
+    """A token family: `generation` is that of the refresh token that may be used now."""
+
+    VIEW: ClassVar[str] = "families"
+    family_id: UUID
+    subject_id: UUID
+    client_id: UUID
+    refresh: Refresh
+    generation: int
+    refresh_token_id: UUID | None
+    access_token_id: UUID | None
+    rotated_at: datetime | None
+    retry_epoch: int | None
+    started_at: datetime
+    expires_at: datetime
+    status: Literal["active", "suspended", "revoked"]
+    status_reason: str | None
+    status_until: datetime | None
+    position: Position = 0
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class Subject:
+    """A person or a service account. The name and the password hash are sealed under the subject's own key."""
+
+    VIEW: ClassVar[str] = "subjects"
+    subject_id: UUID
+    kind: Literal["person", "service"]
+    name_id: UUID | None
+    sealed_profile: Binary | None
+    sealed_password: Binary | None
+    clearance: int
+    role_ids: tuple[UUID, ...]
+    cutoff_position: int
+    status: Literal["active", "suspended", "erased"]
+    status_reason: str | None
+    status_until: datetime | None
+    position: Position = 0
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class RuleOfApi:
+    """A subject's own rule: one API, one path, some methods. A deny has no clearance."""
+
+    rule_id: UUID
+    api_id: UUID
+    effect: Effect
+    methods: tuple[str, ...]
+    path: str
+    min_clearance: int | None
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class SubjectRules:
+    """All the own rules of a subject. No row: none."""
+
+    VIEW: ClassVar[str] = "subject_rules"
+    subject_id: UUID
+    rules: tuple[RuleOfApi, ...]
+    position: Position = 0
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class Client:
+    """An application that obtains tokens, or asks about them (`serves_api_id`), or both."""
+
+    VIEW: ClassVar[str] = "clients"
+    client_id: UUID
+    name: str
+    kind: Literal["confidential", "public"]
+    secret_digests: tuple[str, ...]
+    grants: tuple[Literal["client_credentials", "refresh_token", "password", "issue"], ...]
+    strategy: Strategy
+    refresh: Refresh
+    access_lifetime_seconds: int
+    refresh_idle_seconds: int
+    refresh_absolute_seconds: int
+    retry_window_seconds: int
+    api_ids: tuple[UUID, ...]
+    serves_api_id: UUID | None
+    subject_id: UUID | None
+    cutoff_position: int
+    status: Literal["active", "suspended"]
+    status_reason: str | None
+    status_until: datetime | None
+    position: Position = 0
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class Api:
+    """A protected API. `audience` is its name in `aud`."""
+
+    VIEW: ClassVar[str] = "apis"
+    api_id: UUID
+    name: str
+    audience: str
+    semicolons: bool
+    cutoff_position: int
+    status: Literal["active", "suspended"]
+    status_reason: str | None
+    status_until: datetime | None
+    position: Position = 0
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class Role:
+    """A role of an API. `removed` is for good: a role made again under the name is another one."""
+
+    VIEW: ClassVar[str] = "roles"
+    role_id: UUID
+    api_id: UUID
+    name: str
+    rule_count: int
+    removed: bool
+    position: Position = 0
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class RuleOfRole:
+    """A rule of a role, as it stands in events."""
+
+    rule_id: UUID
+    effect: Effect
+    methods: tuple[str, ...]
+    path: str
+    min_clearance: int | None
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class Key:
+    """A key that tokens are made with. `key_id` is its `kid`; the private part is in `sealed_keys`."""
+
+    VIEW: ClassVar[str] = "keys"
+    key_id: UUID
+    use: Literal["sig", "enc"]
+    algorithm: str
+    public_jwk: dict[str, str] | None
+    made_at: datetime
+    status: Literal["pending", "active", "retired", "revoked"]
+    position: Position = 0
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class Name:
+    """Who holds a unique name. No holder: nobody any more."""
+
+    VIEW: ClassVar[str] = "names"
+    name_id: UUID
+    kind: Literal["user", "role"]
+    holder_id: UUID | None
+    position: Position = 0
