@@ -7,6 +7,7 @@ log, not of the event, and so left out of payloads.
 Rules for changing a field: docs/events.md.
 """
 
+import dataclasses
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
@@ -218,3 +219,21 @@ class Name:
     kind: Literal["user", "role"]
     holder_id: UUID | None
     position: Position = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class State:
+    """What a command decides on: the newest rows of the keys it asked for. A key without a row is not in its mapping."""
+
+    tokens: dict[UUID, Token] = dataclasses.field(default_factory=dict)
+    token_states: dict[UUID, TokenState] = dataclasses.field(default_factory=dict)
+    families: dict[UUID, Family] = dataclasses.field(default_factory=dict)
+    subjects: dict[UUID, Subject] = dataclasses.field(default_factory=dict)
+    subject_rules: dict[UUID, SubjectRules] = dataclasses.field(default_factory=dict)
+    names: dict[UUID, Name] = dataclasses.field(default_factory=dict)
+    clients: dict[UUID, Client] = dataclasses.field(default_factory=dict)
+    apis: dict[UUID, Api] = dataclasses.field(default_factory=dict)
+    roles: dict[UUID, Role] = dataclasses.field(default_factory=dict)
+    keys: dict[UUID, Key] = dataclasses.field(default_factory=dict)
+    administrators: tuple[UUID, ...] = ()
+    standing_rules: frozenset[tuple[UUID, UUID]] = frozenset()

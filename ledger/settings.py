@@ -1,0 +1,110 @@
+"""Settings from the environment, all checked at start: one message that lists every problem.
+
+Nothing here can change a decision: what can is an event. Names are `TOKEN_LEDGER_` and the field in capitals; docs/settings.md.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ledger.errors import InvalidInput, Problem
+
+
+class UnsafeSettings(InvalidInput):
+    """The settings cannot be used; `problems` names every variable and its rule."""
+
+    code = "unsafe_settings"
+
+
+class Settings(BaseSettings):
+    """The settings of a server. Seconds, KiB and counts as the names say."""
+
+    model_config = SettingsConfigDict(env_prefix="TOKEN_LEDGER_", extra="ignore", frozen=True, env_ignore_empty=True)
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    workers: Annotated[int, Field(ge=1, le=256)] = 2
+    # The issuer of tokens and metadata; by default the address served on, which only makes sense on a loopback address.
+    issuer: str = ""
+    data_folder: Path = Path(".data")
+    # An existing PostgreSQL, as ledger_service; without it an embedded one runs in the data folder.
+    database_url: SecretStr | None = None
+    # The same database as ledger_owner, or a role that may make roles: for init, replay and verify.
+    owner_database_url: SecretStr | None = None
+    # 64 hex digits; without it the file `master.key` in the data folder, made at first start with the embedded database.
+    master_key: SecretStr | None = None
+    pool_size: Annotated[int, Field(ge=1, le=100)] = 4
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    # argon2id; the floors are OWASP's minimum (Password Storage Cheat Sheet, 2024): 19 MiB, 2 passes, 1 lane.
+    password_memory_kib: Annotated[int, Field(ge=19_456, le=4_194_304)] = 65_536
+    password_passes: Annotated[int, Field(ge=2, le=100)] = 3
+    password_lanes: Annotated[int, Field(ge=1, le=64)] = 1
+    # Hashes computed at once in one worker, and logins that may wait for one; beyond: 503.
+    password_hashes_at_once: Annotated[int, Field(ge=1, le=64)] = 2
+    password_hashes_waiting: Annotated[int, Field(ge=0, le=10_000)] = 64
+    # The ceilings under which clients choose their own.
+    max_access_lifetime_seconds: Annotated[int, Field(ge=60, le=86_400)] = 3_600
+    max_refresh_absolute_seconds: Annotated[int, Field(ge=3_600, le=31_536_000)] = 7_776_000
+    max_named_token_lifetime_seconds: Annotated[int, Field(ge=60, le=63_072_000)] = 31_536_000
+
+    @model_validator(mode="after")
+    def _safe_together(self) -> Self:
+        wrong: list[str] = []
+        loopback = self.host in ("127.0.0.1", "::1", "localhost")
+        if self.issuer:
+            parts = urlsplit(self.issuer)
+            if parts.query or parts.fragment or not parts.hostname or parts.scheme not in ("http", "https"):
+                wrong.append("TOKEN_LEDGER_ISSUER: an https URL without query and fragment (RFC 8414 section 2)")
+            elif parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+                wrong.append("TOKEN_LEDGER_ISSUER: https, except on a loopback address")
+        elif not loopback:
+            wrong.append("TOKEN_LEDGER_ISSUER: needed when TOKEN_LEDGER_HOST is not a loopback address")
+        if self.database_url is not None:
+            if self.master_key is None:
+                wrong.append(
+                    "TOKEN_LEDGER_MASTER_KEY: needed with TOKEN_LEDGER_DATABASE_URL (64 hex digits: `openssl rand -hex 32`)"
+                )
+        elif self.owner_database_url is not None:
+            wrong.append("TOKEN_LEDGER_OWNER_DATABASE_URL: has no meaning without TOKEN_LEDGER_DATABASE_URL")
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
+
+    def issuer_url(self) -> str:
+        """Answer the issuer, byte for byte as it stands in tokens."""
+        return self.issuer or f"http://{self.host}:{self.port}"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Answer the settings of the environment, or raise UnsafeSettings with every problem. `overrides` come first."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type] # pydantic checks each
+    except ValidationError as error:
+        problems, wrong_fields = _problems(error)
+    if wrong_fields:
+        # What is wrong together is looked at only when each field is right: look again with the defaults for the rest.
+        defaults = {name: Settings.model_fields[name].default for name in wrong_fields}
+        try:
+            Settings(**overrides | defaults)  # type: ignore[arg-type] # the same
+        except ValidationError as error:
+            problems += _problems(error)[0]
+    raise UnsafeSettings(problems)
+
+
+def _problems(error: ValidationError) -> tuple[list[Problem], list[str]]:
+    """Answer the problems, and the fields that are wrong by themselves. Values are never quoted: some are secrets."""
+    problems: list[Problem] = []
+    wrong_fields: list[str] = []
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        if problem["loc"]:
+            name = str(problem["loc"][0])
+            wrong_fields.append(name)
+            problems.append(Problem(f"TOKEN_LEDGER_{name.upper()}", problem["msg"]))
+        else:
+            for line in problem["msg"].removeprefix("Value error, ").splitlines():
+                field, _, rule = line.partition(": ")
+                problems.append(Problem(field, rule))
+    return problems, wrong_fields

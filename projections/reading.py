@@ -1,0 +1,138 @@
+"""What a command reads before it decides: rows of the views with the versions of their streams, in one statement.
+
+One text for every command: the keys it does not ask for are empty arrays and cost next to nothing. Every row is the newest
+of its key, found by one probe.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from ledger.events import ADMINISTRATORS
+from ledger.execute import Pool, Reading
+from ledger.states import (
+    Api,
+    Client,
+    Family,
+    Key,
+    Name,
+    Role,
+    State,
+    Subject,
+    SubjectRules,
+    Token,
+    TokenState,
+)
+
+READ_STATE: Final = """
+SELECT ledger.clock() AS instant,
+  coalesce((SELECT b.last_position FROM ledger.batches b ORDER BY b.last_position DESC LIMIT 1), 0) AS position,
+  (SELECT array_agg(coalesce((SELECT s.version FROM ledger.streams s WHERE s.stream = k.stream), 0) ORDER BY k.ordinal)
+    FROM unnest(%(streams)s::uuid[]) WITH ORDINALITY AS k(stream, ordinal)) AS versions,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(token_ids)s::uuid[]) AS k(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.tokens v WHERE v.token_id = k.id ORDER BY v.position DESC LIMIT 1) AS x) AS tokens,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(token_ids)s::uuid[]) AS k(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.token_states v WHERE v.token_id = k.id ORDER BY v.position DESC LIMIT 1) AS x) AS token_states,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(family_ids)s::uuid[]) AS k(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.families v WHERE v.family_id = k.id ORDER BY v.position DESC LIMIT 1) AS x) AS families,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(subject_ids)s::uuid[]) AS k(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.subjects v WHERE v.subject_id = k.id ORDER BY v.position DESC LIMIT 1) AS x) AS subjects,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(rules_of_subjects)s::uuid[]) AS k(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.subject_rules v WHERE v.subject_id = k.id ORDER BY v.position DESC LIMIT 1) AS x) AS subject_rules,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(name_ids)s::uuid[]) AS k(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.names v WHERE v.name_id = k.id ORDER BY v.position DESC LIMIT 1) AS x) AS names,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(client_ids)s::uuid[]) AS k(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.clients v WHERE v.client_id = k.id ORDER BY v.position DESC LIMIT 1) AS x) AS clients,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(api_ids)s::uuid[]) AS k(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.apis v WHERE v.api_id = k.id ORDER BY v.position DESC LIMIT 1) AS x) AS apis,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(role_ids)s::uuid[]) AS k(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.roles v WHERE v.role_id = k.id ORDER BY v.position DESC LIMIT 1) AS x) AS roles,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(key_ids)s::uuid[]) AS k(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.keys v WHERE v.key_id = k.id ORDER BY v.position DESC LIMIT 1) AS x) AS keys,
+  (SELECT v.subject_ids FROM views.administrators v WHERE %(administrators)s
+    ORDER BY v.position DESC LIMIT 1) AS administrators,
+  (SELECT jsonb_agg(jsonb_build_array(x.role_id, x.rule_id))
+    FROM unnest(%(rule_roles)s::uuid[], %(rule_ids)s::uuid[]) AS k(role_id, rule_id)
+    CROSS JOIN LATERAL (SELECT v.role_id, v.rule_id, v.withdrawn FROM views.role_rules v
+      WHERE v.role_id = k.role_id AND v.rule_id = k.rule_id ORDER BY v.position DESC LIMIT 1) AS x
+    WHERE NOT x.withdrawn) AS standing_rules
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What to read. `rules_of_subjects` and `tokens` belong to the streams of subjects and families: name those as well.
+
+    `rules` are (role_id, rule_id) pairs whose standing is asked for; name the roles as well.
+    """
+
+    tokens: Sequence[UUID] = ()
+    families: Sequence[UUID] = ()
+    subjects: Sequence[UUID] = ()
+    rules_of_subjects: Sequence[UUID] = ()
+    names: Sequence[UUID] = ()
+    clients: Sequence[UUID] = ()
+    apis: Sequence[UUID] = ()
+    roles: Sequence[UUID] = ()
+    keys: Sequence[UUID] = ()
+    rules: Sequence[tuple[UUID, UUID]] = ()
+    administrators: bool = False
+    other_streams: Sequence[UUID] = field(default=())
+
+    def streams(self) -> list[UUID]:
+        """Answer every stream these keys belong to, each once."""
+        streams = [*self.families, *self.subjects, *self.names, *self.clients, *self.apis, *self.roles, *self.keys]
+        if self.administrators:
+            streams.append(ADMINISTRATORS)
+        return list(dict.fromkeys([*streams, *self.other_streams]))
+
+
+_ROWS: Final[dict[str, tuple[TypeAdapter[Any], str]]] = {
+    "tokens": (TypeAdapter(list[Token]), "token_id"),
+    "token_states": (TypeAdapter(list[TokenState]), "token_id"),
+    "families": (TypeAdapter(list[Family]), "family_id"),
+    "subjects": (TypeAdapter(list[Subject]), "subject_id"),
+    "subject_rules": (TypeAdapter(list[SubjectRules]), "subject_id"),
+    "names": (TypeAdapter(list[Name]), "name_id"),
+    "clients": (TypeAdapter(list[Client]), "client_id"),
+    "apis": (TypeAdapter(list[Api]), "api_id"),
+    "roles": (TypeAdapter(list[Role]), "role_id"),
+    "keys": (TypeAdapter(list[Key]), "key_id"),
+}
+
+
+async def read_state(pool: Pool, keys: Keys) -> Reading[State]:
+    """Answer the newest rows of these keys, with the versions of all their streams, the head and the instant."""
+    streams = keys.streams()
+    parameters = {
+        "streams": streams,
+        "token_ids": list(keys.tokens),
+        "family_ids": list(keys.families),
+        "subject_ids": list(keys.subjects),
+        "rules_of_subjects": list(keys.rules_of_subjects),
+        "name_ids": list(keys.names),
+        "client_ids": list(keys.clients),
+        "api_ids": list(keys.apis),
+        "role_ids": list(keys.roles),
+        "key_ids": list(keys.keys),
+        "administrators": keys.administrators,
+        "rule_roles": [role_id for role_id, _ in keys.rules],
+        "rule_ids": [rule_id for _, rule_id in keys.rules],
+    }
+    async with pool.connection() as connection:
+        row = await (await connection.execute(READ_STATE, parameters)).fetchone()
+    assert row is not None
+    instant, position, versions, *views = row
+    rows: dict[str, dict[UUID, Any]] = {}
+    for (view, (adapter, key)), found in zip(_ROWS.items(), views[:-2], strict=True):
+        rows[view] = {getattr(r, key): r for r in adapter.validate_python(found or [])}
+    administrators, standing_rules = views[-2:]
+    state = State(
+        **rows,
+        administrators=tuple(administrators or ()),
+        standing_rules=frozenset((UUID(role_id), UUID(rule_id)) for role_id, rule_id in standing_rules or ()),
+    )
+    return Reading(state, dict(zip(streams, versions or (), strict=True)), position, instant)
