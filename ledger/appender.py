@@ -19,7 +19,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from ledger.database import connect
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, TryAgain
 from ledger.log import Command, Outcome, append
 
 logger = logging.getLogger(__name__)
@@ -30,13 +30,13 @@ MAX_WAITING: Final = 1_000
 RESEND_SECONDS: Final = 10.0
 
 
-class Overloaded(LedgerError):
+class Overloaded(TryAgain):
     """Too much is waiting already; nothing was done. Try again after a moment."""
 
     code = "overloaded"
 
 
-class OutcomeUnknown(LedgerError):
+class OutcomeUnknown(TryAgain):
     """The database was lost for too long: the command may or may not be recorded. The same command id will tell."""
 
     code = "outcome_unknown"

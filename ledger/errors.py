@@ -39,3 +39,34 @@ class InvalidInput(LedgerError):
     @classmethod
     def of(cls, field: str, rule: str) -> "InvalidInput":
         return cls([Problem(field, rule)])
+
+
+class NotFound(LedgerError):
+    """What the request names is not there."""
+
+    code = "not_found"
+
+
+class Refused(LedgerError):
+    """The state of the ledger does not allow it."""
+
+    code = "refused"
+
+
+class TryAgain(LedgerError):
+    """Not now: too much is under way, or the database is away. `retry_after_seconds` is an advice."""
+
+    code = "try_again"
+    retry_after_seconds: ClassVar[int] = 1
+
+
+class NotAuthenticated(LedgerError):
+    """Nobody, or nobody we know, says so. The same words whatever is wrong."""
+
+    code = "not_authenticated"
+
+
+class NotAllowed(LedgerError):
+    """We know who asks, and it may not."""
+
+    code = "not_allowed"

@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from ledger.appender import Appender
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, TryAgain
 from ledger.events import Event, read_event
 from ledger.log import Command, Envelope
 
@@ -27,7 +27,7 @@ State = TypeVar("State")
 ATTEMPTS: Final = 5
 
 
-class Contention(LedgerError):
+class Contention(TryAgain):
     """What the command reads kept changing; nothing was recorded. Try again after a moment."""
 
     code = "contention"
