@@ -1,0 +1,96 @@
+"""Bodies at the door: bounded, of the right type, strict JSON or a form, checked against a model that names each problem."""
+
+from typing import Any, ClassVar, Final, TypeVar
+from urllib.parse import parse_qsl
+
+from falcon.asgi import Request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from api.errors import PayloadTooLarge, UnsupportedMediaType
+from ledger import jsontext
+from ledger.errors import InvalidInput, Problem
+
+MAX_BODY_BYTES: Final = 256 * 1024
+MAX_FORM_FIELDS: Final = 100
+
+Model = TypeVar("Model", bound="Body")
+
+
+class Body(BaseModel):
+    """A request body: unknown, missing and mistyped members are refused by name."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+async def read_bytes(req: Request) -> bytes:
+    """Answer the whole body; PayloadTooLarge beyond 256 KiB, having read no more than that."""
+    if req.content_length is not None and req.content_length > MAX_BODY_BYTES:
+        raise PayloadTooLarge("the body", "256 KiB", 413)
+    body: bytes = await req.stream.read(MAX_BODY_BYTES + 1)
+    if len(body) > MAX_BODY_BYTES:
+        raise PayloadTooLarge("the body", "256 KiB", 413)
+    return body
+
+
+def content_type(req: Request) -> str:
+    """Answer the media type without its parameters, lower case."""
+    return (req.content_type or "").partition(";")[0].strip().lower()
+
+
+async def read_json(req: Request, *, floats: bool = False) -> object:
+    """Answer the strict JSON of the body (ledger/jsontext.py says what strict is)."""
+    if content_type(req) != "application/json":
+        raise UnsupportedMediaType("the body must be application/json")
+    return jsontext.loads(await read_bytes(req), max_bytes=MAX_BODY_BYTES, floats=floats)
+
+
+async def read_body(req: Request, model: type[Model]) -> Model:
+    """Answer the JSON body as `model`; InvalidInput names every member that is wrong."""
+    value = await read_json(req)
+    return check(model, value)
+
+
+async def read_optional_body(req: Request, model: type[Model]) -> Model:
+    """The same, where no body at all means one without members."""
+    if req.content_length in (None, 0) and not await read_bytes(req):
+        return check(model, {})
+    return await read_body(req, model)
+
+
+def check(model: type[Model], value: object) -> Model:
+    """Answer `value` as `model`; InvalidInput names every member that is wrong and its rule."""
+    try:
+        # In JSON's own types (a UUID is a string there), and yet strict: "1" is no number.
+        return model.model_validate_json(jsontext.dumps(value))
+    except ValidationError as error:
+        raise InvalidInput(
+            [
+                Problem(".".join(str(part) for part in problem["loc"]), problem["msg"])
+                for problem in error.errors(include_input=False, include_url=False, include_context=False)
+            ]
+        ) from None
+
+
+async def read_form(req: Request) -> dict[str, str]:
+    """Answer an application/x-www-form-urlencoded body; a parameter that stands twice is refused (RFC 6749 section 3.2)."""
+    if content_type(req) != "application/x-www-form-urlencoded":
+        raise UnsupportedMediaType("the body must be application/x-www-form-urlencoded")
+    raw = await read_bytes(req)
+    try:
+        fields = parse_qsl(
+            raw.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(raw),
+            errors="strict",
+            max_num_fields=MAX_FORM_FIELDS,
+        )
+    except ValueError:
+        raise InvalidInput.of("", "a form of at most 100 fields, percent-encoded UTF-8") from None
+    form: dict[str, Any] = {}
+    for name, value in fields:
+        if name in form:
+            raise InvalidInput.of(name[:64] if name.isascii() and name.isprintable() else "", "stands twice")
+        jsontext.check(value)
+        if value:  # RFC 6749 section 3.2: sent without a value = omitted
+            form[name] = value
+    return form

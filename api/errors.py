@@ -1,0 +1,150 @@
+"""From the error tree to HTTP, in one place.
+
+/oauth/* answers OAuth error objects (RFC 6749 section 5.2), /access/* a plain message (AuthZEN 1.0 section 10.1.2),
+everything else problem details (RFC 9457) with a stable `code`. No answer quotes a secret or an internal message.
+"""
+
+import json
+import logging
+from typing import Any, Final
+
+import falcon
+from falcon.asgi import App, Request, Response
+
+from ledger.errors import InvalidInput, LedgerError, NotAllowed, NotAuthenticated, NotFound, Refused, TryAgain
+from ledger.execute import IdempotencyKeyReused
+
+logger = logging.getLogger(__name__)
+
+# The first that fits counts.
+STATUSES: Final[tuple[tuple[type[LedgerError], int], ...]] = (
+    (InvalidInput, 400),
+    (NotAuthenticated, 401),
+    (NotAllowed, 403),
+    (NotFound, 404),
+    (IdempotencyKeyReused, 422),
+    (Refused, 409),
+    (TryAgain, 503),
+)
+BODY_TOO_LARGE: Final = "body_too_large"
+
+
+class OAuthError(LedgerError):
+    """An error of RFC 6749 section 5.2: `error` is its code, `status` 400 or 401."""
+
+    code = "oauth_error"
+
+    def __init__(self, error: str, description: str, *, status: int = 400, challenge: bool = False) -> None:
+        super().__init__(description)
+        self.error = error
+        self.status = status
+        self.challenge = challenge
+
+
+class PayloadTooLarge(LedgerError):
+    """The body, the headers or the target is larger than we take."""
+
+    code = "too_large"
+
+    def __init__(self, what: str, limit: str, status: int) -> None:
+        super().__init__(f"{what} is larger than {limit}")
+        self.status = status
+
+
+class UnsupportedMediaType(LedgerError):
+    """The body has another content type than the endpoint takes."""
+
+    code = "unsupported_media_type"
+
+
+def status_of(error: LedgerError) -> int:
+    """Answer the HTTP status of a refusal."""
+    if isinstance(error, OAuthError | PayloadTooLarge):
+        return error.status
+    if isinstance(error, UnsupportedMediaType):
+        return 415
+    return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
+
+
+def install_error_handlers(app: App) -> None:
+    """Make every error an answer of the path it happened on."""
+    app.add_error_handler(LedgerError, _refused)
+    app.add_error_handler(falcon.HTTPError, _http_error)
+    app.add_error_handler(Exception, _unexpected)
+
+
+async def _refused(req: Request, resp: Response, error: LedgerError, _params: dict[str, Any]) -> None:
+    status = status_of(error)
+    if isinstance(error, TryAgain):
+        resp.set_header("Retry-After", str(error.retry_after_seconds))
+    if status == 500:
+        logger.error("request %s: %s: %s", req.context.request_id, error.code, error.message)
+        _answer(req, resp, status, "internal_error", "something went wrong here; the request id helps to find it", None)
+        return
+    problems = [{"field": p.field, "rule": p.rule} for p in error.problems] if isinstance(error, InvalidInput) else None
+    if isinstance(error, NotAuthenticated):
+        resp.set_header("WWW-Authenticate", 'Bearer realm="token-ledger"')
+    _answer(req, resp, status, error.code, error.message, problems, error)
+
+
+async def _http_error(req: Request, resp: Response, error: falcon.HTTPError, _params: dict[str, Any]) -> None:
+    for name, value in dict(error.headers or {}).items():
+        resp.set_header(name, value)
+    code = {404: "no_such_endpoint", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+    _answer(req, resp, error.status_code, code, error.title or "the request cannot be served", None)
+
+
+async def _unexpected(req: Request, resp: Response, error: Exception, _params: dict[str, Any]) -> None:
+    # The traceback without the message: a message of a library can quote its input, and so a secret.
+    logger.error("request %s: unexpected %s at %s", req.context.request_id, type(error).__name__, _where(error), exc_info=False)
+    _answer(req, resp, 500, "internal_error", "something went wrong here; the request id helps to find it", None)
+
+
+def _where(error: BaseException) -> str:
+    places = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        places.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{traceback.tb_lineno}")
+        traceback = traceback.tb_next
+    return " > ".join(places[-6:])
+
+
+def _answer(
+    req: Request,
+    resp: Response,
+    status: int,
+    code: str,
+    detail: str,
+    problems: list[dict[str, str]] | None,
+    error: LedgerError | None = None,
+) -> None:
+    resp.status = falcon.code_to_http_status(status)
+    resp.set_header("Cache-Control", "no-store")
+    body: dict[str, Any]
+    if req.path.startswith("/oauth/"):
+        if isinstance(error, OAuthError):
+            name = error.error
+            if error.challenge:
+                resp.set_header("WWW-Authenticate", 'Basic realm="token-ledger"')
+        else:
+            name = {401: "invalid_client", 503: "temporarily_unavailable", 500: "server_error"}.get(status, "invalid_request")
+        body = {"error": name, "error_description": detail}
+        resp.content_type = "application/json"
+    elif req.path.startswith("/access/"):
+        resp.content_type = "text/plain; charset=utf-8"
+        resp.text = detail
+        return
+    else:
+        body = {
+            "type": f"urn:token-ledger:error:{code}",
+            "title": code.replace("_", " "),
+            "status": status,
+            "code": code,
+            "detail": detail,
+            "request_id": str(req.context.request_id),
+        }
+        if problems is not None:
+            body["problems"] = problems
+        resp.content_type = "application/problem+json"
+    resp.text = json.dumps(body, ensure_ascii=False)

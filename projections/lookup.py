@@ -1,0 +1,252 @@
+"""The lookup behind every decision: concurrent ones share one query.
+
+While a query is under way the keys that arrive form the next one. A key joins only a query that has not been sent, so
+every answer is read after its request arrived: an acknowledged revocation is seen by every later request, without any
+cache to be invalidated. What the rows mean is ledger/decisions.py.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from ledger.database import connect
+from ledger.errors import TryAgain
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH_KEYS: Final = 64
+CONNECTIONS: Final = 2
+MAX_WAITING: Final = 1_000
+ANSWER_SECONDS: Final = 1.0
+
+# One text for now and for then: a null position is the head, a null instant the database's clock.
+LOOKUP: Final = """
+SELECT at.position, at.instant, reference.position, k.ordinal,
+  t.token_id, t.position, t.family_id, t.generation, t.kind, t.strategy, t.subject_id, t.client_id, t.api_ids, t.role_ids,
+  t.direct, t.secret_digest, t.key_ids, t.name, t.claims, t.issued_at, t.expires_at,
+  ts.status, ts.status_until, ts.position,
+  f.status, f.status_until, f.position, f.generation,
+  s.kind, s.status, s.status_until, s.position, s.cutoff_position, s.clearance, s.role_ids,
+  r.rules, r.position
+FROM (SELECT coalesce(%(position)s::bigint, (SELECT b.last_position FROM ledger.batches b
+      ORDER BY b.last_position DESC LIMIT 1), 0) AS position,
+    coalesce(%(instant)s::timestamptz, ledger.clock()) AS instant OFFSET 0) AS at
+LEFT JOIN LATERAL (SELECT v.position FROM views.reference_changes v WHERE v.position <= at.position
+  ORDER BY v.position DESC LIMIT 1) AS reference ON true
+CROSS JOIN unnest(%(token_ids)s::uuid[]) WITH ORDINALITY AS k(token_id, ordinal)
+LEFT JOIN LATERAL (SELECT v.* FROM views.tokens v WHERE v.token_id = k.token_id AND v.position <= at.position
+  ORDER BY v.position DESC LIMIT 1) AS t ON true
+LEFT JOIN LATERAL (SELECT v.* FROM views.token_states v WHERE v.token_id = k.token_id AND v.position <= at.position
+  ORDER BY v.position DESC LIMIT 1) AS ts ON true
+LEFT JOIN LATERAL (SELECT v.* FROM views.families v WHERE v.family_id = t.family_id AND v.position <= at.position
+  ORDER BY v.position DESC LIMIT 1) AS f ON true
+LEFT JOIN LATERAL (SELECT v.* FROM views.subjects v WHERE v.subject_id = t.subject_id AND v.position <= at.position
+  ORDER BY v.position DESC LIMIT 1) AS s ON true
+LEFT JOIN LATERAL (SELECT v.* FROM views.subject_rules v WHERE v.subject_id = t.subject_id AND v.position <= at.position
+  ORDER BY v.position DESC LIMIT 1) AS r ON true
+"""
+
+
+class LookupOverloaded(TryAgain):
+    """Too many decisions are waiting; nothing was decided."""
+
+    code = "overloaded"
+
+
+class LookupFailed(TryAgain):
+    """The database did not answer in time; nothing was decided."""
+
+    code = "database_unavailable"
+
+
+class FoundToken(NamedTuple):
+    """What the views say of one token at `LOOKUP`'s position; columns in the order of the statement."""
+
+    token_id: UUID
+    position: int
+    family_id: UUID
+    generation: int
+    kind: str
+    strategy: str
+    subject_id: UUID
+    client_id: UUID
+    api_ids: list[UUID]
+    role_ids: list[UUID] | None
+    direct: bool
+    secret_digest: bytes | None
+    key_ids: list[UUID]
+    name: str | None
+    claims: dict[str, Any] | None
+    issued_at: datetime
+    expires_at: datetime
+    token_status: str | None
+    token_status_until: datetime | None
+    token_status_position: int | None
+    family_status: str | None
+    family_status_until: datetime | None
+    family_status_position: int | None
+    family_generation: int | None
+    subject_kind: str
+    subject_status: str
+    subject_status_until: datetime | None
+    subject_position: int
+    subject_cutoff_position: int
+    subject_clearance: int
+    subject_role_ids: list[UUID]
+    subject_rules: list[dict[str, Any]] | None
+    subject_rules_position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer for one key: as of which position and instant, and the newest change of reference data up to there."""
+
+    position: int
+    instant: datetime
+    reference_position: int
+    token: FoundToken | None
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    token_id: UUID
+    found: asyncio.Future[Found]
+
+
+class Lookup:
+    """Looks tokens up, many in one query, over two connections of its own (made at `start`, after a fork)."""
+
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        connections: int = CONNECTIONS,
+        max_batch_keys: int = MAX_BATCH_KEYS,
+        max_waiting: int = MAX_WAITING,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        self._conninfo = conninfo
+        self._connections = connections
+        self._max_batch_keys = max_batch_keys
+        self._max_waiting = max_waiting
+        self._answer_seconds = answer_seconds
+        self._waiting: deque[_Waiting] = deque()
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._reapers: set[asyncio.Task[None]] = set()
+        self.queries = 0
+        self.keys = 0
+
+    async def start(self) -> None:
+        """Connect and begin; psycopg.OperationalError when the database cannot be reached."""
+        connections = [await connect(self._conninfo) for _ in range(self._connections)]
+        self._tasks = [asyncio.create_task(self._run(c), name=f"lookup-{n}") for n, c in enumerate(connections)]
+
+    async def stop(self) -> None:
+        """Answer what waits, take nothing new, close."""
+        self._stopping = True
+        while self._idle:
+            self._wake()
+        await asyncio.gather(*self._tasks)
+
+    async def find(self, token_id: UUID) -> Found:
+        """Answer what stands about a token at the head, read after this call. LookupOverloaded, LookupFailed."""
+        if self._stopping or len(self._waiting) >= self._max_waiting:
+            raise LookupOverloaded("too many decisions are waiting")
+        # A future of its own: a request that is cancelled cancels nobody else.
+        waiting = _Waiting(token_id, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._wake()
+        return await waiting.found
+
+    def _wake(self) -> None:
+        while self._idle:
+            idle = self._idle.popleft()
+            if not idle.done():
+                idle.set_result(None)
+                return
+
+    async def _run(self, connection: AsyncConnection[TupleRow] | None) -> None:
+        while True:
+            if not self._waiting:
+                if self._stopping:
+                    break
+                idle = asyncio.get_running_loop().create_future()
+                self._idle.append(idle)
+                await idle
+                continue
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch_keys))]
+            batch = [waiting for waiting in batch if not waiting.found.cancelled()]
+            if batch:
+                connection = await self._answer(batch, connection)
+        if connection is not None:
+            await connection.close()
+
+    async def _answer(
+        self, batch: list[_Waiting], connection: AsyncConnection[TupleRow] | None
+    ) -> AsyncConnection[TupleRow] | None:
+        """Settle every key of the batch; answer the connection to go on with, or None when it had to be thrown away."""
+        query = asyncio.create_task(self._query(connection, [waiting.token_id for waiting in batch]))
+        # Not asyncio.timeout: psycopg answers a cancellation by waiting for the server, which may be what is stuck.
+        await asyncio.wait({query}, timeout=self._answer_seconds)
+        if not query.done() or query.exception() is not None:
+            # A lost connection, an error, no answer in time: these keys have no answer, and one that comes late must not
+            # meet the next query.
+            kind = type(query.exception()).__name__ if query.done() else "no answer in time"
+            logger.warning("a lookup of %d keys failed: %s", len(batch), kind)
+            for waiting in batch:
+                if not waiting.found.done():
+                    waiting.found.set_exception(LookupFailed("the database did not answer in time"))
+            reaper = asyncio.create_task(_throw_away(query, connection))
+            self._reapers.add(reaper)
+            reaper.add_done_callback(self._reapers.discard)
+            return None
+        connection, found = query.result()
+        self.queries += 1
+        self.keys += len(batch)
+        for waiting, answer in zip(batch, found, strict=True):
+            if not waiting.found.done():
+                waiting.found.set_result(answer)
+        return connection
+
+    async def _query(
+        self, connection: AsyncConnection[TupleRow] | None, token_ids: list[UUID]
+    ) -> tuple[AsyncConnection[TupleRow], list[Found]]:
+        if connection is None:
+            connection = await connect(self._conninfo)
+        return connection, await look_up(connection, token_ids)
+
+
+async def _throw_away(query: asyncio.Task[Any], connection: AsyncConnection[TupleRow] | None) -> None:
+    """Close a connection whose query failed or is still under way; the server may take its time."""
+    query.cancel()
+    await asyncio.wait({query})
+    if connection is not None:
+        with contextlib.suppress(psycopg.Error):
+            await connection.close()
+
+
+async def look_up(
+    connection: AsyncConnection[TupleRow],
+    token_ids: list[UUID],
+    *,
+    position: int | None = None,
+    instant: datetime | None = None,
+) -> list[Found]:
+    """Answer what the views say of these tokens, in their order, in one statement; now, or as of a position and instant."""
+    cursor = await connection.execute(LOOKUP, {"token_ids": token_ids, "position": position, "instant": instant}, binary=True)
+    found: list[Found | None] = [None] * len(token_ids)
+    for at, now, reference_position, ordinal, *token in await cursor.fetchall():
+        found[ordinal - 1] = Found(at, now, reference_position or 0, FoundToken(*token) if token[0] is not None else None)
+    assert all(found)
+    return found  # type: ignore[return-value] # one row a key: the joins to the left of nothing keep it
