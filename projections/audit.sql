@@ -16,10 +16,14 @@ BEGIN
       CROSS JOIN LATERAL (VALUES
         (e.payload ->> 'subject_id'), (e.payload ->> 'client_id'), (e.payload ->> 'api_id'), (e.payload ->> 'role_id'), (e.payload ->> 'key_id'),
         (e.payload ->> 'token_id'), (e.payload ->> 'family_id'), (e.payload ->> 'holder_id'), (e.metadata -> 'actor' ->> 'id')) AS m(entity_id)
-      WHERE e.position BETWEEN p_from AND p_to AND m.entity_id IS NOT NULL
-        AND (e.type NOT IN ('token_issued', 'token_rotated')
-          OR m.entity_id = e.metadata -> 'actor' ->> 'id'
-            AND m.entity_id IS DISTINCT FROM e.payload ->> 'subject_id' AND m.entity_id IS DISTINCT FROM e.payload ->> 'client_id');
+      WHERE e.position BETWEEN p_from AND p_to AND e.type NOT IN ('token_issued', 'token_rotated') AND m.entity_id IS NOT NULL
+    -- Apart from the others, so that the bulk of a log is not taken to pieces for nothing: a fifth of the time.
+    UNION ALL
+    SELECT a.id::uuid, e.position
+      FROM history e
+      CROSS JOIN LATERAL (VALUES (e.metadata -> 'actor' ->> 'id')) AS a(id)
+      WHERE e.position BETWEEN p_from AND p_to AND e.type IN ('token_issued', 'token_rotated') AND a.id IS NOT NULL
+        AND a.id IS DISTINCT FROM e.payload ->> 'subject_id' AND a.id IS DISTINCT FROM e.payload ->> 'client_id';
 END $$;
 
 -- The identity of the log: positions are comparable within one.
