@@ -1,0 +1,172 @@
+"""Fixtures: a database of its own for every test, the ledger's one clock, an appender.
+
+Which one to ask for:
+
+    database        a fresh database with the ledger installed, on the wheel's PostgreSQL (the newest that is supported)
+    any_database    the same on each server there is: the wheel's, and the oldest supported one of the system where one is
+                    installed; the test's id names it. For what depends on PostgreSQL: the log, the folds, privileges, plans
+    installed       like any_database, but installed in place, not copied: with the grants on the database itself
+    clock           moves or stops the clock of `database`; any_clock: of `any_database`
+    appender        a started Appender on `any_database`, stopped after the test
+    connection      an open connection of the service to `any_database`, as ledger.database makes them
+
+An async test is marked `@pytest.mark.anyio` (a whole module: `pytestmark = pytest.mark.anyio`), and so is one that asks for an
+async fixture.
+"""
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from ledger.appender import Appender
+from ledger.database import connect, service_conninfo
+from ledger.embedded import EmbeddedPostgres
+from projections.install import install
+from tests.postgres import create_database, drop_database, postgres_servers, running_server
+
+# What tests write need not outlive a crash of the machine; the tests of crashes start servers of their own.
+FAST = {"fsync": "off", "full_page_writes": "off"}
+TEMPLATE = "ledger_template"
+STATEMENT_TIMEOUT_SECONDS = 20.0
+SERVERS = dict(postgres_servers())
+NEWEST = next(iter(SERVERS))
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Database:
+    """Connection strings to one database, by who connects."""
+
+    name: str
+    owner: str  # the superuser
+    ledger_owner: str
+    service: str  # ledger_service, with the settings of the service
+
+
+class Clock:
+    """The ledger's clock of one database: every process of the server sees it at once."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock, running or stopped; a negative number moves it back."""
+        self._execute(
+            "UPDATE ledger.test_clock SET ahead = ahead + %(by)s, stopped_at = stopped_at + %(by)s", timedelta(seconds=seconds)
+        )
+
+    def set(self, instant: datetime) -> None:
+        """Stop the clock at an instant; `advance` moves it from there."""
+        self._execute("UPDATE ledger.test_clock SET stopped_at = %(by)s", instant)
+
+    def _execute(self, statement: str, by: datetime | timedelta) -> None:
+        with psycopg.connect(self._conninfo, autocommit=True) as connection:
+            connection.execute(statement, {"by": by})
+
+
+TEST_CLOCK = """
+CREATE TABLE ledger.test_clock (ahead interval NOT NULL, stopped_at timestamptz);
+INSERT INTO ledger.test_clock (ahead) VALUES ('0');
+GRANT SELECT ON ledger.test_clock TO ledger_service;
+CREATE OR REPLACE FUNCTION ledger.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+  'SELECT coalesce(c.stopped_at, clock_timestamp() + c.ahead) FROM ledger.test_clock c';
+"""
+
+
+def _test_clock(database: Database) -> Clock:
+    with psycopg.connect(database.ledger_owner, autocommit=True) as connection:
+        connection.execute(TEST_CLOCK)
+    return Clock(database.ledger_owner)
+
+
+@contextmanager
+def _new_database(server: EmbeddedPostgres, template: str | None) -> Iterator[Database]:
+    name = f"ledger_{next(_numbers)}"
+    owner = create_database(server, name, template)
+    service = service_conninfo(
+        server.conninfo("ledger_service", name),
+        statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS,
+        application_name="token-ledger-test",
+    )
+    try:
+        yield Database(name, owner, server.conninfo("ledger_owner", name), service)
+    finally:
+        drop_database(server, name)
+
+
+@pytest.fixture(scope="session")
+def server_named() -> Iterator[Callable[[str], EmbeddedPostgres]]:
+    """Give the server of a label, started with the first test that needs it, and with a template to copy databases from."""
+    with ExitStack() as running:
+        servers: dict[str, EmbeddedPostgres] = {}
+
+        def named(label: str) -> EmbeddedPostgres:
+            if label not in servers:
+                servers[label] = running.enter_context(running_server(SERVERS[label], FAST))
+                with psycopg.connect(create_database(servers[label], TEMPLATE), autocommit=True) as connection:
+                    install(connection)
+            return servers[label]
+
+        yield named
+
+
+@pytest.fixture(scope="session", params=list(SERVERS))
+def any_server(request: pytest.FixtureRequest, server_named: Callable[[str], EmbeddedPostgres]) -> EmbeddedPostgres:
+    return server_named(request.param)
+
+
+@pytest.fixture
+def database(server_named: Callable[[str], EmbeddedPostgres]) -> Iterator[Database]:
+    with _new_database(server_named(NEWEST), TEMPLATE) as database:
+        yield database
+
+
+@pytest.fixture
+def any_database(any_server: EmbeddedPostgres) -> Iterator[Database]:
+    with _new_database(any_server, TEMPLATE) as database:
+        yield database
+
+
+@pytest.fixture
+def installed(any_server: EmbeddedPostgres) -> Iterator[Database]:
+    with _new_database(any_server, None) as database:
+        with psycopg.connect(database.owner, autocommit=True) as connection:
+            install(connection)
+        yield database
+
+
+@pytest.fixture
+def clock(database: Database) -> Clock:
+    return _test_clock(database)
+
+
+@pytest.fixture
+def any_clock(any_database: Database) -> Clock:
+    return _test_clock(any_database)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def connection(any_database: Database) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    async with await connect(any_database.service) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def appender(any_database: Database) -> AsyncIterator[Appender]:
+    appender = Appender(any_database.service)
+    await appender.start()
+    yield appender
+    await appender.stop()
