@@ -1,0 +1,100 @@
+"""The commands that open the database themselves: replay and verify, with a bar of progress.
+
+They are given the connection string of ledger_owner; where it comes from is not theirs to know.
+"""
+
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from projections.replay import Progress, replay
+from projections.verify import Difference, verify
+
+WHY = {
+    "rows": "its rows were not what the log says",
+    "shape": "its columns are others in this release",
+    "new": "new in this release",
+    "gone": "not there any more in this release",
+}
+
+
+def replay_command(owner_conninfo: str, console: Console | None = None) -> int:
+    """Replay the log into fresh views and put them in place of the live ones; answer the exit status.
+
+    Raises what `replay` raises: the live views are then as they were.
+    """
+    console = console or Console()
+    with _bars(console) as bars:
+        report = replay(owner_conninfo, progress=_show(bars))
+    rate = report.events / report.seconds if report.seconds else 0.0
+    console.print(
+        f"{report.events:,} events replayed in {report.seconds:.1f} s ({rate:,.0f}/s); "
+        f"appends waited {report.held_seconds * 1000:.0f} ms for the swap."
+    )
+    table = Table("view", "rows", "before", "")
+    differing = {difference.view: difference for difference in report.differences}
+    for view in sorted(report.rows.keys() | differing.keys()):
+        difference = differing.get(view)
+        before = difference.rows_before if difference else report.rows[view]
+        table.add_row(view, _number(report.rows.get(view)), _number(before), WHY[difference.why] if difference else "")
+    console.print(table)
+    return 0
+
+
+def verify_command(owner_conninfo: str, console: Console | None = None) -> int:
+    """Compare the live views and the log's own tables with the log; answer the exit status: 1 where anything differs."""
+    console = console or Console()
+    with _bars(console) as bars:
+        report = verify(owner_conninfo, progress=_show(bars))
+    if report.clean:
+        console.print(f"{report.events:,} events verified in {report.seconds:.1f} s: the views are what the log says.")
+        return 0
+    for difference in report.differences:
+        console.print(_line(difference), markup=False, highlight=False, soft_wrap=True)
+    total = sum(report.totals.values())
+    by_view = ", ".join(f"{view} {count:,}" for view, count in sorted(report.totals.items()))
+    console.print(f"{total:,} differences in {report.events:,} events ({by_view}), {len(report.differences):,} shown.")
+    return 1
+
+
+def _line(difference: Difference) -> str:
+    key = " ".join(f"{name}={value}" for name, value in difference.key.items())
+    positions = ", ".join(map(str, difference.positions)) or "unknown"
+    line = f"{difference.kind}: {difference.view} {key} (positions {positions})"
+    if difference.kind != "changed":
+        return line
+    live, replayed = difference.live or {}, difference.replayed or {}
+    columns = [f"{name}: {live.get(name)!r}, not {replayed.get(name)!r}" for name in {**live, **replayed}]
+    return f"{line}: {'; '.join(columns)}"
+
+
+def _number(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def _bars(console: Console) -> Bars:
+    return Bars(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _show(bars: Bars) -> Callable[[Progress], None]:
+    """Answer a callback that gives every step a bar of its own."""
+    tasks: dict[str, TaskID] = {}
+
+    def show(progress: Progress) -> None:
+        if progress.step not in tasks:
+            tasks[progress.step] = bars.add_task(progress.step, rate="")
+        rate = f"{progress.per_second:,.0f}/s" if progress.done else ""
+        bars.update(tasks[progress.step], completed=progress.done, total=progress.total, rate=rate)
+
+    return show

@@ -1,0 +1,349 @@
+"""Replay: build the views anew beside the live ones, while appends and reads go on, and put them in their place.
+
+Owns the session that maintenance runs in, the folding in pieces and the swap. Must not know what any view means: tables are
+found in the catalogue. The files that make and fold the views: install.py; comparing row by row with the log: verify.py.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg.rows import TupleRow
+
+from ledger.errors import LedgerError
+from projections.install import install_views, with_views
+
+LIVE: Final = "views"
+NEXT: Final = "views_next"
+PREVIOUS: Final = "views_previous"
+
+PIECE: Final = 20_000  # positions folded in one transaction
+NEAR: Final = 1_000  # so many positions may be left to the fold under the turn: about 50 ms
+TURN_WAIT_MS: Final = 200  # well under deadlock_timeout (1 s): in a deadlock with a reader it is the swap that gives way
+TURN_HELD_MS: Final = 1_000  # a statement that runs longer while appends wait is given up
+PATIENCE_SECONDS: Final = 60.0
+ONE_AT_A_TIME: Final = 7236837478227601
+
+# synchronous_commit: what is lost in a crash would be thrown away at the next start anyway; the swap itself is flushed, and
+# with it everything before. client_connection_check_interval: the server notices within a second that we were killed.
+SESSION: Final = """
+SET ROLE ledger_owner;
+SET TimeZone = 'UTC';
+SET jit = off;
+SET work_mem = '64MB';
+SET plan_cache_mode = force_custom_plan;
+SET statement_timeout = 0;
+SET default_transaction_isolation = 'read committed';
+SET synchronous_commit = off;
+SET client_connection_check_interval = '1s';
+"""
+
+
+class ReplayRunning(LedgerError):
+    """Another replay or verify is at work in this database; one at a time."""
+
+    code = "replay_running"
+
+
+class FoldFailed(LedgerError):
+    """The events at first_position .. last_position cannot be folded; `sqlstate` says how PostgreSQL puts it.
+
+    The database's own text is left out: it quotes rows.
+    """
+
+    code = "fold_failed"
+
+    def __init__(self, first_position: int, last_position: int, sqlstate: str | None) -> None:
+        super().__init__(f"folding the events at positions {first_position} to {last_position} failed ({sqlstate})")
+        self.first_position = first_position
+        self.last_position = last_position
+        self.sqlstate = sqlstate
+
+
+class SwapBlocked(LedgerError):
+    """The turn or the live views could not be had; the live views are as they were. `pids` hold locks on them: a dump, say."""
+
+    code = "swap_blocked"
+
+    def __init__(self, pids: list[int]) -> None:
+        super().__init__(f"the live views are in use by sessions {pids}: they were not replaced, try again later")
+        self.pids = pids
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a step is: `done` of `total` positions (of views, when comparing) after `seconds` of it."""
+
+    step: Literal["folding", "comparing", "swapping", "reading the log"]
+    done: int
+    total: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """Positions (views) a second, since the step began."""
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """What is left of the step at that rate; None as long as nothing is done."""
+        return (self.total - self.done) / self.per_second if self.per_second > 0 else None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def no_progress(_: Progress) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewDifference:
+    """A view that was not what the log says, or that only one release has. Rows up to where the views were compared.
+
+    rows: same shape, other rows. shape: other columns, rows not compared. new, gone: not there before, not there any more.
+    """
+
+    view: str
+    why: Literal["rows", "shape", "new", "gone"]
+    rows_before: int | None
+    rows_replayed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """What a replay did. `events` is the head it stopped at, `held_seconds` how long appends had to wait for the swap."""
+
+    events: int
+    seconds: float
+    held_seconds: float
+    swaps_tried: int
+    rows: Mapping[str, int] = field(default_factory=dict)
+    differences: tuple[ViewDifference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of a schema as the catalogue has it: columns with their types, in order, and those of the primary key."""
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    key: tuple[str, ...]
+
+
+def replay(
+    conninfo: str, *, piece: int = PIECE, patience_seconds: float = PATIENCE_SECONDS, progress: OnProgress = no_progress
+) -> ReplayReport:
+    """Fold the whole log with this release's files into fresh views and swap them for the live ones.
+
+    Appends and single-statement reads go on all the while; both wait a moment at the swap. The former views stay as
+    `views_previous`, no longer folded, until the next replay. Whatever else in the database depends on a view goes with
+    them. Killed or failed at any point, the live views are as they were and the next run starts afresh.
+    ReplayRunning; FoldFailed; SwapBlocked when the live views were in use for `patience_seconds`.
+    """
+    began = time.monotonic()
+    with maintenance(conninfo) as connection:
+        _drop(connection, NEXT)
+        with connection.transaction():
+            install_views(connection, NEXT)
+        folded = _catch_up(connection, 0, piece, progress)
+        tables = tables_of(connection, NEXT)
+        for name in tables:
+            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(NEXT, name)))
+        rows, differences = _compare(connection, tables, folded, progress)
+        tried = 0
+        waiting_since = time.monotonic()
+        while True:
+            tried += 1
+            progress(Progress("swapping", tried - 1, tried, time.monotonic() - waiting_since))
+            folded = _catch_up(connection, folded, piece, no_progress)
+            try:
+                _drop(connection, PREVIOUS)
+                folded, held_seconds = _swap(connection, folded)
+                break
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected):
+                if time.monotonic() - waiting_since > patience_seconds:
+                    raise SwapBlocked(_holders(connection)) from None
+                # Reads and appends queue behind an attempt: they get the greater part of the time, and more each time.
+                time.sleep(min(0.25 * 2 ** min(tried, 5), 5.0))
+        progress(Progress("swapping", tried, tried, time.monotonic() - waiting_since))
+        return ReplayReport(folded, time.monotonic() - began, held_seconds, tried, rows, differences)
+
+
+@contextlib.contextmanager
+def maintenance(conninfo: str) -> Iterator[Connection[TupleRow]]:
+    """Open an autocommit session as ledger_owner, the only one at work on the views; ReplayRunning where there is one."""
+    with contextlib.closing(
+        psycopg.connect(conninfo, autocommit=True, application_name="token-ledger maintenance")
+    ) as connection:
+        connection.execute(SESSION)
+        try:
+            # Held by the session: gone with it, however it ends. The wait is for one that was killed a moment ago.
+            with connection.transaction():
+                connection.execute("SET LOCAL lock_timeout = '2s'")
+                connection.execute("SELECT pg_advisory_lock(%s)", (ONE_AT_A_TIME,))
+        except psycopg.errors.LockNotAvailable:
+            raise ReplayRunning("another replay or verify is running in this database") from None
+        yield connection
+
+
+def head_of(connection: Connection[TupleRow]) -> int:
+    """Answer the last position of the log; 0 for an empty one."""
+    row = connection.execute("SELECT b.last_position FROM ledger.batches b ORDER BY b.last_position DESC LIMIT 1").fetchone()
+    return int(row[0]) if row else 0
+
+
+def fold(connection: Connection[TupleRow], schema: str, first: int, last: int) -> None:
+    """Fold first .. last (both inclusive) into `schema`, in a transaction (a savepoint inside the caller's). FoldFailed."""
+    try:
+        with connection.transaction():
+            with_views(connection, schema)
+            connection.execute("SELECT fold(%s, %s)", (first, last))
+    except psycopg.OperationalError:
+        raise  # not about the events: the connection, a lock, a timeout
+    except psycopg.Error as error:
+        raise FoldFailed(first, last, error.sqlstate) from None
+
+
+TABLES = """
+SELECT c.relname,
+  (SELECT array_agg(ARRAY[a.attname::text, format_type(a.atttypid, a.atttypmod)] ORDER BY a.attnum)
+    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+  (SELECT array_agg(a.attname::text ORDER BY k.n)
+    FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, n)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    WHERE i.indrelid = c.oid AND i.indisprimary)
+FROM pg_class c
+JOIN pg_namespace s ON s.oid = c.relnamespace
+WHERE s.nspname = %s AND c.relkind IN ('r', 'p')
+ORDER BY c.relname
+"""
+
+
+def tables_of(connection: Connection[TupleRow], schema: str) -> dict[str, Table]:
+    """Answer the tables of `schema` by name; none where there is no such schema."""
+    return {
+        name: Table(name, tuple((column, kind) for column, kind in columns), tuple(key or ()))
+        for name, columns, key in connection.execute(TABLES, (schema,)).fetchall()
+    }
+
+
+def _drop(connection: Connection[TupleRow], schema: str) -> None:
+    # The live views and those from before share nothing: nobody but a dump or a person is kept waiting here.
+    with connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(TURN_WAIT_MS))
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+
+
+def _catch_up(connection: Connection[TupleRow], folded: int, piece: int, progress: OnProgress) -> int:
+    """Fold what is recorded, at least to the head as it is now, until at most NEAR positions are left; answer the last one."""
+    began, start, near = time.monotonic(), folded, 0
+    while (head := head_of(connection)) - folded > near:
+        for first in range(folded + 1, head + 1, piece):
+            progress(Progress("folding", first - 1 - start, head - start, time.monotonic() - began))
+            fold(connection, NEXT, first, min(first + piece - 1, head))
+        folded, near = head, NEAR
+    progress(Progress("folding", folded - start, folded - start, time.monotonic() - began))
+    return folded
+
+
+def _compare(
+    connection: Connection[TupleRow], replayed: Mapping[str, Table], position: int, progress: OnProgress
+) -> tuple[dict[str, int], tuple[ViewDifference, ...]]:
+    """Count and fingerprint the rows of both, as they stood at `position`; answer the replayed rows and what differs."""
+    live = tables_of(connection, LIVE)
+    rows: dict[str, int] = {}
+    differences: list[ViewDifference] = []
+    names = sorted(live.keys() | replayed.keys())
+    began = time.monotonic()
+    for done, name in enumerate(names):
+        progress(Progress("comparing", done, len(names), time.monotonic() - began))
+        before = _fingerprint(connection, LIVE, name, position) if name in live else None
+        after = _fingerprint(connection, NEXT, name, position) if name in replayed else None
+        if after is not None:
+            rows[name] = after[0]
+        if after is None:
+            differences.append(ViewDifference(name, "gone", before and before[0], None))
+        elif before is None:
+            differences.append(ViewDifference(name, "new", None, after[0]))
+        elif live[name].columns != replayed[name].columns:
+            differences.append(ViewDifference(name, "shape", before[0], after[0]))
+        elif before != after:
+            differences.append(ViewDifference(name, "rows", before[0], after[0]))
+    progress(Progress("comparing", len(names), len(names), time.monotonic() - began))
+    return rows, tuple(differences)
+
+
+def _fingerprint(connection: Connection[TupleRow], schema: str, table: str, position: int) -> tuple[int, int | None]:
+    """Answer the number of rows up to `position` and the sum of their hashes: one scan, no sort, in no order.
+
+    Finds accidents, not forgeries: verify compares the rows themselves.
+    """
+    row = connection.execute(
+        sql.SQL("SELECT count(*), sum(hashtextextended(t::text, 0)) FROM {} AS t WHERE t.position <= %s").format(
+            sql.Identifier(schema, table)
+        ),
+        (position,),
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def _swap(connection: Connection[TupleRow], folded: int) -> tuple[int, float]:
+    """Fold the tail under the turn and rename; answer the head and for how many seconds the turn was held.
+
+    psycopg's LockNotAvailable, QueryCanceled or DeadlockDetected: nothing is changed.
+    """
+    with connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(TURN_WAIT_MS))
+        connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(TURN_HELD_MS))
+        connection.execute("SET LOCAL synchronous_commit = on")
+        # The append's order of locks: the turn first, then anything.
+        connection.execute("LOCK TABLE ledger.append_turn IN EXCLUSIVE MODE")
+        began = time.monotonic()
+        head = head_of(connection)
+        if head > folded:
+            fold(connection, NEXT, folded + 1, head)
+        # A reader finds a table by its name, locks it, and only then takes its snapshot: between the two, a swap and an
+        # append would make it read the former table as of a moment after. Behind this lock it either has its snapshot
+        # already or looks the name up again. Last of all, so that reads wait for nothing but the renaming.
+        relations = _relations(connection, LIVE)
+        if relations:
+            connection.execute(
+                sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(
+                    sql.SQL(", ").join(sql.Identifier(LIVE, name) for name in relations)
+                )
+            )
+        if connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (LIVE,)).fetchone() == (True,):
+            connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(LIVE), sql.Identifier(PREVIOUS)))
+        connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(NEXT), sql.Identifier(LIVE)))
+    return head, time.monotonic() - began
+
+
+def _relations(connection: Connection[TupleRow], schema: str) -> list[str]:
+    """Answer tables and views: who reads a view locks it first, and its tables by what they were when it did."""
+    return [
+        name
+        for (name,) in connection.execute(
+            "SELECT c.relname FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace"
+            " WHERE s.nspname = %s AND c.relkind IN ('r', 'p', 'v') ORDER BY c.relkind DESC, c.relname",
+            (schema,),
+        ).fetchall()
+    ]
+
+
+def _holders(connection: Connection[TupleRow]) -> list[int]:
+    return [
+        pid
+        for (pid,) in connection.execute(
+            "SELECT DISTINCT l.pid FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+            " WHERE l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
+            " AND (c.relnamespace IN (to_regnamespace(%s), to_regnamespace(%s)) OR c.oid = 'ledger.append_turn'::regclass)"
+            " AND l.granted AND l.pid <> pg_backend_pid() ORDER BY l.pid",
+            (LIVE, PREVIOUS),
+        ).fetchall()
+    ]
