@@ -42,6 +42,12 @@ class OutcomeUnknown(TryAgain):
     code = "outcome_unknown"
 
 
+class NotRecorded(TryAgain):
+    """The database is away or held up: nothing of the command is recorded. Try again after a moment."""
+
+    code = "database_unavailable"
+
+
 class CommandRefused(LedgerError):
     """The database refused this command, alone in its batch; nothing of it is recorded."""
 
@@ -96,7 +102,7 @@ class Appender:
         """Record one command with whatever else arrives, and answer its outcome once it is durable.
 
         Cancelling the caller does not take the command back. Overloaded: nothing was sent. CommandRefused: nothing is
-        recorded. OutcomeUnknown: it may be.
+        recorded. NotRecorded: the same, and it may be sent again. OutcomeUnknown: it may be recorded.
         """
         if self._stopping or len(self._urgent) + len(self._ordinary) >= self._max_waiting:
             raise Overloaded("too many commands are waiting to be recorded")
@@ -131,22 +137,29 @@ class Appender:
         """Settle every command of the batch; never raises."""
         try:
             outcomes = await self._send(batch)
-        except LedgerError as refused:
+        except OutcomeUnknown as unknown:
+            self._fail(batch, unknown)
+            # What waits was never sent. Batch by batch it would wait as long again, and `stop` with it.
+            waiting = [*self._urgent, *self._ordinary]
+            self._urgent.clear()
+            self._ordinary.clear()
+            self._fail(waiting, NotRecorded("the database could not be reached; nothing was sent"))
+        except NotRecorded as refused:
             self._fail(batch, refused)
         except Exception as error:
             if len(batch) > 1:
                 # One of them broke the batch, and nothing of it is recorded: each on its own, only the culprit fails.
-                for waiting in batch:
-                    await self._record([waiting])
+                for alone in batch:
+                    await self._record([alone])
                 return
             # The text of the database's error can quote a payload: its class and SQLSTATE are enough to find it.
             state = error.sqlstate if isinstance(error, psycopg.Error) else None
             logger.error("a command was refused: %s %s", type(error).__name__, state)
             self._fail(batch, CommandRefused(f"the command could not be recorded ({state or type(error).__name__})"))
         else:
-            for waiting, outcome in zip(batch, outcomes, strict=True):
-                if not waiting.outcome.done():
-                    waiting.outcome.set_result(outcome)
+            for settled, outcome in zip(batch, outcomes, strict=True):
+                if not settled.outcome.done():
+                    settled.outcome.set_result(outcome)
             recorded = [o.last_position for o in outcomes if o.outcome == "recorded" and o.last_position]
             if recorded and self._on_recorded is not None:
                 self._on_recorded(max(recorded))
@@ -158,7 +171,11 @@ class Appender:
                 waiting.outcome.set_exception(error)
 
     async def _send(self, batch: list[_Waiting]) -> list[Outcome]:
-        """Append the batch, again over a new connection as long as connections are lost, for `resend_seconds` in all."""
+        """Append the batch, again over a new connection as long as connections are lost, for `resend_seconds` in all.
+
+        OutcomeUnknown, NotRecorded; psycopg.Error and others: one of the commands is at fault.
+        """
+        lost = False
         deadline = asyncio.get_running_loop().time() + self._resend_seconds
         pause = 0.02
         while True:
@@ -168,7 +185,13 @@ class Appender:
                 return await append(self._connection, [waiting.command for waiting in batch])
             except psycopg.OperationalError as error:
                 if self._connection is not None and not self._connection.broken and not self._connection.closed:
-                    raise  # refused by a database that is there: a statement timeout, no space, a fold that failed
+                    if not isinstance(error, psycopg.errors.QueryCanceled | psycopg.errors.LockNotAvailable):
+                        raise  # refused by a database that is there: no space, a fold that failed
+                    # The turn was held for longer than a statement may take: sent one by one, each would wait as long again.
+                    if lost:
+                        raise OutcomeUnknown("the database did not answer in time; the outcome is unknown") from None
+                    raise NotRecorded("the database did not answer in time; nothing was recorded") from None
+                lost = True
                 logger.warning("the connection of the appender was lost: %s", type(error).__name__)
                 if self._connection is not None:
                     with contextlib.suppress(psycopg.Error):
