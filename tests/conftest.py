@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 
 import psycopg
 import pytest
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from ledger.appender import Appender
@@ -81,6 +81,14 @@ CREATE OR REPLACE FUNCTION ledger.clock() RETURNS timestamptz LANGUAGE sql VOLAT
 """
 
 
+# A copy of a database does not take over who may do what with it: as in schema.sql.
+GRANTS_ON_DATABASE = """
+GRANT CREATE, CONNECT, TEMPORARY ON DATABASE {database} TO ledger_owner;
+GRANT CONNECT ON DATABASE {database} TO ledger_service;
+REVOKE ALL ON DATABASE {database} FROM PUBLIC;
+"""
+
+
 def _test_clock(database: Database) -> Clock:
     with psycopg.connect(database.ledger_owner, autocommit=True) as connection:
         connection.execute(TEST_CLOCK)
@@ -91,6 +99,9 @@ def _test_clock(database: Database) -> Clock:
 def _new_database(server: EmbeddedPostgres, template: str | None) -> Iterator[Database]:
     name = f"ledger_{next(_numbers)}"
     owner = create_database(server, name, template)
+    if template is not None:
+        with psycopg.connect(owner, autocommit=True) as connection:
+            connection.execute(sql.SQL(GRANTS_ON_DATABASE).format(database=sql.Identifier(name)))
     service = service_conninfo(
         server.conninfo("ledger_service", name),
         statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS,
