@@ -6,7 +6,8 @@ place; nothing here knows of HTTP.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
+from uuid import UUID
 
 
 class LedgerError(Exception):
@@ -70,3 +71,128 @@ class NotAllowed(LedgerError):
     """We know who asks, and it may not."""
 
     code = "not_allowed"
+
+
+# ------------------------------------------------------------------------ subjects, clients, APIs, roles: management
+
+
+class UnknownSubject(NotFound):
+    """There is no such subject."""
+
+    code = "unknown_subject"
+
+    def __init__(self, subject_id: UUID) -> None:
+        super().__init__("there is no such subject")
+        self.subject_id = subject_id
+
+
+class UnknownClient(NotFound):
+    """There is no such client; `client` is its id or its name."""
+
+    code = "unknown_client"
+
+    def __init__(self, client: UUID | str) -> None:
+        super().__init__("there is no such client")
+        self.client = client
+
+
+class UnknownApi(NotFound):
+    """There is no such API; `api` is its id or its name."""
+
+    code = "unknown_api"
+
+    def __init__(self, api: UUID | str) -> None:
+        super().__init__("there is no such API")
+        self.api = api
+
+
+class UnknownRole(NotFound):
+    """There is no such role, or not any more; `role` is its id or its name."""
+
+    code = "unknown_role"
+
+    def __init__(self, role: UUID | str) -> None:
+        super().__init__("there is no such role")
+        self.role = role
+
+
+class NameIsTaken(Refused):
+    """The name must be unique and somebody has it."""
+
+    code = "name_taken"
+
+    def __init__(self, kind: Literal["user", "client", "api", "role"]) -> None:
+        super().__init__(f"this {kind} name is taken")
+        self.kind = kind
+
+
+class LastAdministrator(Refused):
+    """Nobody could administer the ledger any more."""
+
+    code = "last_administrator"
+
+    def __init__(self, subject_id: UUID) -> None:
+        super().__init__("the last administrator cannot go: make another one first")
+        self.subject_id = subject_id
+
+
+class BuiltIn(Refused):
+    """What the ledger itself lives by cannot be changed so; `what` names it."""
+
+    code = "built_in"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is built in")
+        self.what = what
+
+
+class SubjectIsErased(Refused):
+    """The subject was erased, for good."""
+
+    code = "subject_erased"
+
+    def __init__(self, subject_id: UUID) -> None:
+        super().__init__("the subject was erased, for good")
+        self.subject_id = subject_id
+
+
+class NotAPerson(Refused):
+    """A service account has neither user name nor password."""
+
+    code = "not_a_person"
+
+    def __init__(self, subject_id: UUID) -> None:
+        super().__init__("a service account has neither user name nor password")
+        self.subject_id = subject_id
+
+
+class NoSecret(Refused):
+    """A public client has no secret."""
+
+    code = "no_secret"
+
+    def __init__(self, client_id: UUID) -> None:
+        super().__init__("a public client has no secret")
+        self.client_id = client_id
+
+
+class TooManyRoles(Refused):
+    """A subject holds at most `limit` roles."""
+
+    code = "too_many_roles"
+
+    def __init__(self, wanted: int, limit: int) -> None:
+        super().__init__(f"a subject holds at most {limit} roles, this would make {wanted}")
+        self.wanted = wanted
+        self.limit = limit
+
+
+class TooManyRules(Refused):
+    """A subject or a role holds at most `limit` rules."""
+
+    code = "too_many_rules"
+
+    def __init__(self, wanted: int, limit: int) -> None:
+        super().__init__(f"at most {limit} rules, this would make {wanted}")
+        self.wanted = wanted
+        self.limit = limit

@@ -1,0 +1,195 @@
+"""The rules of protected APIs and of their roles. Pure: state and instant in, events out.
+
+What a rule looks like is rules.py; what it means for a request is decisions.py. Each function answers no event where there is
+nothing new, and raises what the state does not allow: UnknownApi and UnknownRole go without saying.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from ledger.builtin import LEDGER_API, ROLE_NAMES
+from ledger.errors import BuiltIn, InvalidInput, NameIsTaken, TooManyRules, UnknownApi, UnknownRole
+from ledger.events import (
+    ApiChanged,
+    ApiRegistered,
+    ApiReinstated,
+    ApiSuspended,
+    ApiTokensRevoked,
+    Event,
+    NameReleased,
+    NameTaken,
+    RoleCreated,
+    RoleRemoved,
+    RoleRulesGranted,
+    RoleRulesWithdrawn,
+)
+from ledger.identifiers import name_id
+from ledger.names import check_name, check_role_name
+from ledger.states import Api, Role, RuleOfRole, State
+from ledger.statuses import reinstated, suspended
+
+MAX_RULES: Final = 10_000
+MAX_AUDIENCE_CHARACTERS: Final = 255
+# RFC 3986 section 4.3, by its characters: a scheme, and no `#`.
+_ABSOLUTE_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-\[\]_a-z~]+")
+
+
+def api_id_of(name: str) -> UUID:
+    """Answer the id of the API of this name: names are for ever, and so the id is made from it."""
+    return name_id("api", name)
+
+
+def role_name_id(api_id: UUID, name: str) -> UUID:
+    """Answer the stream that a role's name in its API is taken on."""
+    return name_id("role", str(api_id), name)
+
+
+# ----------------------------------------------------------------------------------------------------------------- APIs
+
+
+def register(state: State, _now: datetime, *, name: str, audience: str | None = None, semicolons: bool = False) -> list[Event]:
+    """Register an API; its `aud` is its name unless said otherwise. `semicolons`: whether `;` may stand in its paths.
+
+    Reads the API. NameIsTaken; InvalidInput for an audience that is neither a name nor an absolute URI.
+    """
+    check_name(name)
+    api_id = api_id_of(name)
+    if api_id in state.apis:
+        raise NameIsTaken("api")
+    api = Api(
+        api_id=api_id,
+        name=name,
+        audience=name if audience is None else _checked_audience(audience),
+        semicolons=semicolons,
+        cutoff_position=0,
+        status="active",
+        status_reason=None,
+        status_until=None,
+    )
+    return [ApiRegistered(api_id=api_id, api=api)]
+
+
+def change(
+    state: State, _now: datetime, *, api_id: UUID, audience: str | None = None, semicolons: bool | None = None
+) -> list[Event]:
+    """Change what is not None. BuiltIn; InvalidInput as in `register`."""
+    api = _changeable(state, api_id)
+    row = replace(
+        api,
+        audience=api.audience if audience is None else _checked_audience(audience),
+        semicolons=api.semicolons if semicolons is None else semicolons,
+    )
+    return [] if row == api else [ApiChanged(api_id=api_id, api=row)]
+
+
+def suspend(state: State, now: datetime, *, api_id: UUID, reason: str | None, until: datetime | None = None) -> list[Event]:
+    """Suspend an API: every decision about it is no. BuiltIn; InvalidInput: `until` has come."""
+    row = suspended(_changeable(state, api_id), now, reason, until)
+    return [] if row is None else [ApiSuspended(api_id=api_id, api=row)]
+
+
+def reinstate(state: State, _now: datetime, *, api_id: UUID, reason: str | None) -> list[Event]:
+    """End the suspension of an API."""
+    row = reinstated(_api(state, api_id), reason)
+    return [] if row is None else [ApiReinstated(api_id=api_id, api=row)]
+
+
+def revoke_tokens(state: State, _now: datetime, *, api_id: UUID) -> list[Event]:
+    """Revoke every token for the API issued so far: one event, whatever their number."""
+    return [ApiTokensRevoked(api_id=api_id, api=_api(state, api_id), cuts_off=True)]
+
+
+def _api(state: State, api_id: UUID) -> Api:
+    api = state.apis.get(api_id)
+    if api is None:
+        raise UnknownApi(api_id)
+    return api
+
+
+def _changeable(state: State, api_id: UUID) -> Api:
+    api = _api(state, api_id)
+    if api_id == LEDGER_API:
+        raise BuiltIn("the API that manages the ledger")
+    return api
+
+
+def _checked_audience(audience: str) -> str:
+    """Answer what may stand in `aud`: a name, or an absolute URI without a fragment (RFC 8707 section 2)."""
+    if ":" not in audience:
+        check_name(audience, "audience")
+    elif len(audience) > MAX_AUDIENCE_CHARACTERS or _ABSOLUTE_URI.fullmatch(audience) is None:
+        raise InvalidInput.of(
+            "audience", f"a name, or an absolute URI without a fragment of at most {MAX_AUDIENCE_CHARACTERS} characters"
+        )
+    return audience
+
+
+# ---------------------------------------------------------------------------------------------------------------- roles
+
+
+def create_role(state: State, _now: datetime, *, role_id: UUID, api_id: UUID, name: str) -> list[Event]:
+    """Create a role of an API, without rules. Reads the API, the role and its name. NameIsTaken; InvalidInput."""
+    check_role_name(name)
+    _api(state, api_id)
+    stream = role_name_id(api_id, name)
+    taken = state.names.get(stream)
+    if taken is not None and taken.holder_id is not None:
+        raise NameIsTaken("role")
+    role = Role(role_id=role_id, api_id=api_id, name=name, rule_count=0, removed=False)
+    return [
+        NameTaken(name_id=stream, kind="role", holder_id=role_id),
+        RoleCreated(role_id=role_id, api_id=api_id, role=role),
+    ]
+
+
+def grant_rules(state: State, _now: datetime, *, role_id: UUID, rules: Iterable[RuleOfRole]) -> list[Event]:
+    """Add rules to a role. Reads which of them stand. BuiltIn, TooManyRules."""
+    role = _changeable_role(state, role_id)
+    granted = {rule.rule_id: rule for rule in rules if (role_id, rule.rule_id) not in state.standing_rules}
+    if not granted:
+        return []
+    row = replace(role, rule_count=role.rule_count + len(granted))
+    if row.rule_count > MAX_RULES:
+        raise TooManyRules(row.rule_count, MAX_RULES)
+    return [RoleRulesGranted(role_id=role_id, api_id=role.api_id, role=row, rules=tuple(granted.values()))]
+
+
+def withdraw_rules(state: State, _now: datetime, *, role_id: UUID, rules: Iterable[RuleOfRole]) -> list[Event]:
+    """Take rules from a role. Reads which of them stand. BuiltIn."""
+    role = _changeable_role(state, role_id)
+    withdrawn = {rule.rule_id: rule for rule in rules if (role_id, rule.rule_id) in state.standing_rules}
+    if not withdrawn:
+        return []
+    row = replace(role, rule_count=role.rule_count - len(withdrawn))
+    return [RoleRulesWithdrawn(role_id=role_id, api_id=role.api_id, role=row, rules=tuple(withdrawn.values()))]
+
+
+def remove_role(state: State, _now: datetime, *, role_id: UUID) -> list[Event]:
+    """Remove a role for good: its holders lose what it allowed, its name is free. Reads its name as well. BuiltIn.
+
+    A role made again under the name is another one: it revives nothing. Of a role removed before: no event.
+    """
+    role = state.roles.get(role_id)
+    if role is None:
+        raise UnknownRole(role_id)
+    if role_id in ROLE_NAMES:
+        raise BuiltIn(f"the role {role.name}")
+    if role.removed:
+        return []
+    return [
+        NameReleased(name_id=role_name_id(role.api_id, role.name), kind="role"),
+        RoleRemoved(role_id=role_id, api_id=role.api_id, role=replace(role, removed=True)),
+    ]
+
+
+def _changeable_role(state: State, role_id: UUID) -> Role:
+    role = state.roles.get(role_id)
+    if role is None or role.removed:
+        raise UnknownRole(role_id)
+    if role_id in ROLE_NAMES:
+        raise BuiltIn(f"the role {role.name}")
+    return role
