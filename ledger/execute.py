@@ -81,13 +81,13 @@ async def execute(
     Raises what `decide` raises (nothing recorded), Contention after the last attempt, IdempotencyKeyReused, and what
     Appender.append raises.
     """
-    repeat: Receipt[State] | None
-    if envelope.request_mac is not None:
-        repeat = await _recorded_before(pool, envelope)
-        if repeat is not None:
-            return repeat
     for _ in range(ATTEMPTS):
         reading = await read()
+        if envelope.request_mac is not None:
+            # Looked up after the reading: whoever decides on what the first request under this key did finds that request.
+            repeat: Receipt[State] | None = await _recorded_before(pool, envelope)
+            if repeat is not None:
+                return repeat
         events = decide(reading.state, reading.instant)
         if not events:
             return Receipt((), reading.position, reading.instant, reading.state)
