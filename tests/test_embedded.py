@@ -59,6 +59,11 @@ def kept_row(server: EmbeddedPostgres) -> str:
     return ask(server, "SELECT word FROM kept")
 
 
+def binaries_for(server: EmbeddedPostgres, uid: int, gid: int) -> Path:
+    """Return the server's binaries, or the copy of them that this user can reach (the checkout may lie under /root)."""
+    return server._reachable_binaries({"user": uid, "group": gid, "extra_groups": []} if os.geteuid() == 0 else {})
+
+
 def parent_of(pid: int) -> int:
     # After the name in brackets, which may hold anything: state, parent.
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -226,9 +231,13 @@ def test_backends_that_outlive_their_postmaster_are_ended_by_the_next_start(data
         os.kill(postmaster, signal.SIGKILL)
         service.kill()
     assert is_alive(checkpointer)
-    with EmbeddedPostgres(data_folder, bin_folder) as server:
-        assert have_ended([checkpointer])
-        assert ask(server, "SELECT 1") == "1"
+    try:
+        with EmbeddedPostgres(data_folder, bin_folder) as server:
+            assert have_ended([checkpointer])
+            assert ask(server, "SELECT 1") == "1"
+    finally:
+        if is_alive(checkpointer):
+            os.kill(checkpointer, signal.SIGKILL)
 
 
 @with_proc
@@ -265,7 +274,15 @@ def test_a_server_started_by_hand_is_refused_and_not_touched(server: EmbeddedPos
     cluster = server.data_folder / "cluster"
     owner = cluster.stat()
     inside = os.open(cluster, os.O_RDONLY)
-    command = [str(server.bin_folder / "postgres"), "-D", f"/proc/self/fd/{inside}", "-c", "listen_addresses=", "-k", "."]
+    command = [
+        str(binaries_for(server, owner.st_uid, owner.st_gid) / "postgres"),
+        "-D",
+        f"/proc/self/fd/{inside}",
+        "-c",
+        "listen_addresses=",
+        "-k",
+        ".",
+    ]
     with subprocess.Popen(
         command, user=owner.st_uid, group=owner.st_gid, cwd="/", pass_fds=[inside], stderr=subprocess.DEVNULL
     ) as by_hand:
@@ -366,8 +383,9 @@ def test_root_copies_binaries_that_the_database_user_cannot_reach_once(data_fold
 
 
 @as_root
-def test_an_ordinary_user_runs_it_too(bin_folder: Path | None) -> None:
+def test_an_ordinary_user_runs_it_too(data_folder: Path, bin_folder: Path | None) -> None:
     someone = pwd.getpwnam("daemon")
+    bin_folder = binaries_for(EmbeddedPostgres(data_folder, bin_folder), someone.pw_uid, someone.pw_gid)
     with tempfile.TemporaryDirectory(prefix="token-ledger-test-") as folder:
         os.chown(folder, someone.pw_uid, someone.pw_gid)
         # Root's rights are dropped in the child; what it imports is read before.
