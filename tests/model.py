@@ -1,0 +1,134 @@
+"""What the views hold, said a second time and plainly: the model that the SQL folds are checked against.
+
+Knows nothing of SQL. `Recorded` is an event where the log has it; `views` answers the rows of every view. A row is a dict
+of its columns with the values that psycopg reads: UUID, datetime, bytes, list, dict.
+"""
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from ledger.events import (
+    AdministratorsChanged,
+    ApiEvent,
+    ClientEvent,
+    Event,
+    FamilyChanged,
+    KeyEvent,
+    LogOpened,
+    NameReleased,
+    NameTaken,
+    RoleEvent,
+    RoleRulesGranted,
+    RoleRulesWithdrawn,
+    SubjectChanged,
+    SubjectRulesChanged,
+    TokenIssued,
+    TokenRotated,
+    TokenStateChanged,
+)
+from ledger.log import Actor
+
+Row = dict[str, Any]
+
+VIEWS = (
+    "tokens",
+    "token_states",
+    "families",
+    "subjects",
+    "subject_rules",
+    "names",
+    "administrators",
+    "clients",
+    "apis",
+    "roles",
+    "role_rules",
+    "keys",
+    "reference_changes",
+    "audit_entries",
+    "logs",
+)
+# The fields that name who or what an event is about.
+ABOUT = ("subject_id", "client_id", "api_id", "role_id", "key_id", "token_id", "family_id", "holder_id")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An event at its position, and who did it."""
+
+    position: int
+    event: Event
+    actor: Actor
+
+
+def views(log: Iterable[Recorded]) -> dict[str, list[Row]]:
+    """Answer the rows of every view after these events."""
+    made: dict[str, list[Row]] = defaultdict(list)
+    for recorded in log:
+        for view, row in _rows(recorded.event):
+            if getattr(recorded.event, "cuts_off", False) and "cutoff_position" in row:
+                row["cutoff_position"] = recorded.position
+            made[view].append(row | {"position": recorded.position})
+        for entity_id in _concerned(recorded):
+            made["audit_entries"].append({"entity_id": entity_id, "position": recorded.position})
+    return {view: made[view] for view in VIEWS}
+
+
+def _rows(event: Event) -> Iterable[tuple[str, Row]]:
+    match event:
+        case LogOpened():
+            yield "logs", {"log_id": event.log_id}
+        case TokenIssued() | TokenRotated():
+            for token in event.tokens:
+                yield "tokens", _columns(token)
+            if event.family is not None:
+                yield "families", _columns(event.family)
+        case TokenStateChanged():
+            yield "token_states", _columns(event.token_state)
+        case FamilyChanged():
+            yield "families", _columns(event.family)
+        case SubjectChanged():
+            yield "subjects", _columns(event.subject)
+        case SubjectRulesChanged():
+            yield "subject_rules", {"subject_id": event.subject_id, "rules": json.loads(event.payload_json())["rules"]}
+        case AdministratorsChanged():
+            yield "administrators", {"subject_ids": list(event.subject_ids)}
+        case NameTaken() | NameReleased():
+            yield "names", {"name_id": event.name_id, "kind": event.kind, "holder_id": event.holder_id}
+        case ClientEvent():
+            yield "clients", _columns(event.client)
+            yield "reference_changes", {}
+        case ApiEvent():
+            yield "apis", _columns(event.api)
+            yield "reference_changes", {}
+        case RoleEvent():
+            yield "roles", _columns(event.role)
+            yield "reference_changes", {}
+            if isinstance(event, RoleRulesGranted | RoleRulesWithdrawn):
+                withdrawn = isinstance(event, RoleRulesWithdrawn)
+                for rule in event.rules:
+                    yield "role_rules", {"role_id": event.role_id, "withdrawn": withdrawn} | _columns(rule)
+        case KeyEvent():
+            yield "keys", _columns(event.key)
+            yield "reference_changes", {}
+        case _:
+            raise AssertionError(f"the model does not know {event.TYPE}")
+
+
+def _columns(row: Any) -> Row:
+    values = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _concerned(recorded: Recorded) -> set[UUID]:
+    """Answer whom audit finds the event by: issues and rotations only by an actor that is neither subject nor client."""
+    about = {getattr(recorded.event, field, None) for field in ABOUT}
+    if isinstance(recorded.event, TokenIssued | TokenRotated):
+        found = {recorded.actor.id} - about
+    else:
+        found = {recorded.actor.id} | about
+    return {entity_id for entity_id in found if entity_id is not None}

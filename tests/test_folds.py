@@ -1,0 +1,160 @@
+"""The folds: what the SQL makes of random histories is what the model makes of them, however the log is cut in pieces."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import Connection, sql
+from psycopg.rows import TupleRow, dict_row
+
+from ledger.database import connect
+from ledger.events import EVENT_TYPES, Event, read_event
+from ledger.log import Actor, Command, append
+from projections.install import install_views, with_views
+from tests import model
+from tests.builders import EXAMPLES, actors, command, envelope, events
+from tests.conftest import Database
+
+# Every example goes on with the log of the one before: it looks at its own positions only.
+ON_ONE_LOG = settings(
+    max_examples=30,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+Batches = Sequence[Sequence[tuple[Actor, Sequence[Event]]]]
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batches:
+    """Batches of one to three commands, of one to three events each."""
+    commands = st.tuples(actors(), events(max_size=3))
+    return draw(st.lists(st.lists(commands, min_size=1, max_size=3), min_size=1, max_size=5))
+
+
+async def record(database: Database, history: Batches) -> list[model.Recorded]:
+    """Append the batches, sending what conflicts within one again, and answer where every event came to stand."""
+    recorded: list[model.Recorded] = []
+    async with await connect(database.service) as connection:
+        found = await (await connection.execute("SELECT stream, version FROM ledger.streams")).fetchall()
+        versions: dict[UUID, int] = dict(found)
+        for batch in history:
+            waiting = [(actor, added) for actor, added in batch]
+            while waiting:
+                commands = [
+                    Command(envelope(actor=actor), {e.stream: versions.get(e.stream, 0) for e in added}, added)
+                    for actor, added in waiting
+                ]
+                outcomes = await append(connection, commands)
+                assert outcomes[0].outcome == "recorded"
+                for (actor, added), outcome in zip(waiting, outcomes, strict=True):
+                    if outcome.first_position is not None:
+                        recorded += [
+                            model.Recorded(position, event, actor)
+                            for position, event in enumerate(added, start=outcome.first_position)
+                        ]
+                        for event in added:
+                            versions[event.stream] = versions.get(event.stream, 0) + 1
+                waiting = [w for w, outcome in zip(waiting, outcomes, strict=True) if outcome.outcome == "conflict"]
+    return sorted(recorded, key=lambda r: r.position)
+
+
+def stored(connection: Connection[TupleRow], schema: str, from_position: int) -> dict[str, list[str]]:
+    """Every row of every table of the schema from a position on, in a form and an order that can be compared."""
+    found: dict[str, list[str]] = {}
+    tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,)).fetchall()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        for (table,) in tables:
+            rows_of = sql.SQL("SELECT * FROM {} WHERE position >= %s").format(sql.Identifier(schema, table))
+            found[table] = comparable(cursor.execute(rows_of, (from_position,)).fetchall())
+    return found
+
+
+def comparable(rows: Iterable[dict[str, Any]]) -> list[str]:
+    return sorted(json.dumps(row, sort_keys=True, default=str) for row in rows)
+
+
+def expected(recorded: Sequence[model.Recorded]) -> dict[str, list[str]]:
+    return {view: comparable(rows) for view, rows in model.views(recorded).items()}
+
+
+def test_the_views_are_what_the_model_makes_of_the_log(any_database: Database) -> None:
+    with psycopg.connect(any_database.ledger_owner) as connection:
+
+        @ON_ONE_LOG
+        @given(batches())
+        def check(history: Batches) -> None:
+            recorded = asyncio.run(record(any_database, history))
+            assert stored(connection, "views", recorded[0].position) == expected(recorded)
+            connection.rollback()
+
+        check()
+
+
+def test_every_way_of_cutting_the_log_in_pieces_folds_into_the_same_tables(any_database: Database) -> None:
+    with psycopg.connect(any_database.ledger_owner) as connection:
+
+        @ON_ONE_LOG
+        @given(batches(), st.data())
+        def check(history: Batches, data: st.DataObject) -> None:
+            recorded = asyncio.run(record(any_database, history))
+            first, last = recorded[0].position, recorded[-1].position
+            cuts = data.draw(st.sets(st.integers(first, last)), "the last positions of the pieces") | {last}
+            install_views(connection, "views_again")
+            from_position = first
+            for to_position in sorted(cuts):
+                connection.execute("SELECT fold(%s, %s)", (from_position, to_position))
+                from_position = to_position + 1
+            assert stored(connection, "views_again", first) == stored(connection, "views", first)
+            connection.rollback()
+
+        check()
+
+
+def test_every_type_of_event_is_folded_as_the_model_says(any_database: Database) -> None:
+    """The random histories may leave a type out: here is each of them once, alone in its batch and all in one."""
+    actor = Actor("client", UUID(int=1), "client_secret_basic")
+    alone = asyncio.run(record(any_database, [[(actor, [event])] for event in EXAMPLES]))
+    together = asyncio.run(record(any_database, [[(actor, EXAMPLES)]]))
+    assert len(alone + together) == 2 * len(EVENT_TYPES)
+    with psycopg.connect(any_database.ledger_owner) as connection:
+        found = stored(connection, "views", 1)
+    assert found == expected(alone + together)
+    assert all(found.values())  # no view is left empty by all the types there are
+
+
+def test_events_that_a_view_has_no_use_for_leave_it_as_it_was(any_database: Database) -> None:
+    opened = EXAMPLES[0]
+    asyncio.run(record(any_database, [[(Actor.SYSTEM, [opened])]]))
+    with psycopg.connect(any_database.ledger_owner) as connection:
+        assert [view for view, rows in stored(connection, "views", 1).items() if rows] == ["logs"]
+
+
+def test_a_fold_of_nothing_makes_nothing(any_database: Database) -> None:
+    with psycopg.connect(any_database.ledger_owner) as connection:
+        with_views(connection, "views")
+        connection.execute("SELECT fold(1, 1000)")
+        assert not any(stored(connection, "views", 0).values())
+
+
+def test_the_payload_in_the_log_is_the_event(any_database: Database) -> None:
+    recorded = asyncio.run(record(any_database, [[(Actor.SYSTEM, EXAMPLES)]]))
+    with psycopg.connect(any_database.service) as connection:
+        rows = connection.execute("SELECT position, type, payload::text FROM ledger.history ORDER BY position").fetchall()
+    assert [(position, read_event(tag, payload)) for position, tag, payload in rows] == [
+        (r.position, r.event) for r in recorded
+    ]
+
+
+@pytest.mark.parametrize("tag", sorted(EVENT_TYPES))
+def test_the_model_knows_every_type(tag: str) -> None:
+    example = {event.TYPE: event for event in EXAMPLES}[tag]
+    rows = model.views([model.Recorded(1, example, command().envelope.actor)])
+    assert any(rows.values())
