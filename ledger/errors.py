@@ -81,7 +81,7 @@ class UnknownSubject(NotFound):
 
     code = "unknown_subject"
 
-    def __init__(self, subject_id: UUID) -> None:
+    def __init__(self, subject_id: UUID | str) -> None:
         super().__init__("there is no such subject")
         self.subject_id = subject_id
 

@@ -126,7 +126,7 @@ def test_two_apis_may_have_roles_of_the_same_name() -> None:
     assert role_name_id(uuid4(), "reader") != role_name_id(uuid4(), "reader")
 
 
-@pytest.mark.parametrize("name", ["direct", "", "a/b", "a b", ":a", "a" * 65])
+@pytest.mark.parametrize("name", ["direct", "", "a/b", "a b", ":a", "a" * 129])
 def test_a_name_that_cannot_be_a_roles_is_refused(name: str) -> None:
     orders = api()
     with pytest.raises(InvalidInput):
