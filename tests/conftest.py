@@ -32,7 +32,7 @@ from projections.install import install
 from tests.postgres import create_database, drop_database, postgres_servers, running_server
 
 # What tests write need not outlive a crash of the machine; the tests of crashes start servers of their own.
-FAST = {"fsync": "off", "full_page_writes": "off"}
+FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 TEMPLATE = "ledger_template"
 STATEMENT_TIMEOUT_SECONDS = 20.0
 SERVERS = dict(postgres_servers())

@@ -1,0 +1,234 @@
+"""Plans made on an empty store and kept, as the service keeps them, while the store grows: counted in buffers.
+
+Every hot statement is prepared and run on an empty store; then 100,000 tokens are loaded and nothing is analysed; then the
+same prepared statement runs again. A new hot statement is a line in HOT_STATEMENTS.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from ledger.database import connect
+from ledger.execute import RECORDED_BEFORE
+from ledger.log import append
+from projections.lookup import look_up
+from projections.reading import READ_STATE
+from tests.builders import command, envelope, family, subject_registered, token_issued
+from tests.conftest import Database
+
+TOKENS = 100_000
+SUBJECTS = 10_000
+KEYS = 64
+
+# What a command per event would have made, in one go. Random ids: the worst case for the cache.
+LOAD = """
+INSERT INTO ledger.events (position, stream, version, type, schema_version, payload, metadata, recorded_at)
+  SELECT e.head + n, md5('family' || n)::uuid, 1, 'token_issued', 1, e.issued || jsonb_build_object(
+      'family_id', md5('family' || n)::uuid, 'subject_id', i.subject_id,
+      'tokens', jsonb_build_array(e.issued -> 'tokens' -> 0 || jsonb_build_object('family_id', md5('family' || n)::uuid,
+        'subject_id', i.subject_id, 'token_id', md5('token' || n)::uuid)),
+      'family', e.issued -> 'family' || jsonb_build_object('family_id', md5('family' || n)::uuid, 'subject_id', i.subject_id)),
+      e.metadata, clock_timestamp()
+    FROM (SELECT %(head)s::bigint AS head, %(issued)s::jsonb AS issued, %(metadata)s::jsonb AS metadata OFFSET 0) AS e
+    CROSS JOIN generate_series(1, %(tokens)s) AS n
+    CROSS JOIN LATERAL (SELECT md5('subject' || 1 + n %% %(subjects)s)::uuid AS subject_id OFFSET 0) AS i;
+INSERT INTO ledger.events (position, stream, version, type, schema_version, payload, metadata, recorded_at)
+  SELECT e.head + %(tokens)s + n, i.subject_id, 1, 'subject_registered', 1, e.registered || jsonb_build_object(
+      'subject_id', i.subject_id, 'subject', e.registered -> 'subject' || jsonb_build_object('subject_id', i.subject_id)),
+      e.metadata, clock_timestamp()
+    FROM (SELECT %(head)s::bigint AS head, %(registered)s::jsonb AS registered, %(metadata)s::jsonb AS metadata OFFSET 0) AS e
+    CROSS JOIN generate_series(1, %(subjects)s) AS n
+    CROSS JOIN LATERAL (SELECT md5('subject' || n)::uuid AS subject_id OFFSET 0) AS i;
+INSERT INTO ledger.streams (stream, version, first_position, last_position)
+  SELECT stream, 1, position, position FROM ledger.events WHERE position > %(head)s;
+INSERT INTO ledger.commands (command_id, first_position, last_position)
+  SELECT md5('command' || position - %(head)s)::uuid, position, position FROM ledger.events WHERE position > %(head)s;
+INSERT INTO ledger.batches (last_position, recorded_at)
+  SELECT position, recorded_at FROM ledger.events WHERE position > %(head)s;
+SET LOCAL search_path = views, ledger;
+SELECT fold(%(head)s + 1, %(head)s + %(tokens)s + %(subjects)s);
+"""
+
+
+def ids(kind: str, count: int, of: int = TOKENS) -> list[UUID]:
+    """Answer ids from all over the loaded store."""
+    return [UUID(hashlib.md5(f"{kind}{n}".encode()).hexdigest()) for n in range(1, of + 1, of // count)][:count]
+
+
+Connection = AsyncConnection[TupleRow]
+
+
+@dataclass(frozen=True)
+class HotStatement:
+    """A statement of the hot path, run for a number of keys, and the buffers it may touch for each."""
+
+    name: str
+    run: Callable[[Connection, int], Awaitable[object]]
+    buffers_a_key: int
+
+
+async def _issue(connection: Connection, keys: int) -> None:
+    """Append a batch of commands, each the first of its stream, and having read a subject."""
+    outcomes = await append(
+        connection, [command(token_issued(family=family())) for _ in range(keys - 1)] + [command(subject_registered())]
+    )
+    assert {outcome.outcome for outcome in outcomes} == {"recorded"}
+
+
+async def _append_what_is_stale(connection: Connection, keys: int) -> None:
+    """Append commands that read streams which are there at another version."""
+    await append(connection, [command(token_issued(), reads={stream: 9}) for stream in ids("family", keys)])
+
+
+async def _find_recorded(connection: Connection, keys: int) -> None:
+    for command_id in ids("command", keys):
+        await connection.execute(RECORDED_BEFORE, (command_id,))
+
+
+async def _look_up(connection: Connection, keys: int) -> None:
+    await look_up(connection, ids("token", keys))
+
+
+async def _read_state(connection: Connection, keys: int) -> None:
+    families, subjects = ids("family", keys), ids("subject", keys, of=SUBJECTS)
+    parameters = {
+        "streams": [*families, *subjects],
+        "token_ids": ids("token", keys),
+        "family_ids": families,
+        "subject_ids": subjects,
+        "rules_of_subjects": subjects,
+        "name_ids": ids("name", keys),
+        "client_ids": ids("client", keys),
+        "api_ids": ids("api", keys),
+        "role_ids": ids("role", keys),
+        "key_ids": ids("key", keys),
+        "administrators": True,
+        "rule_roles": ids("role", keys),
+        "rule_ids": ids("rule", keys),
+    }
+    await connection.execute(READ_STATE, parameters)
+
+
+async def _head(connection: Connection, keys: int) -> None:
+    for _ in range(keys):
+        await connection.execute(
+            "SELECT b.last_position, b.recorded_at FROM ledger.batches b ORDER BY b.last_position DESC LIMIT 1"
+        )
+
+
+HOT_STATEMENTS = (
+    HotStatement("append what is new", _issue, 60),
+    HotStatement("append what is stale", _append_what_is_stale, 20),
+    HotStatement("the command recorded before", _find_recorded, 10),
+    HotStatement("look tokens up", _look_up, 20),
+    HotStatement("read the state", _read_state, 45),
+    HotStatement("the head", _head, 5),
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a statement touched, in tables and indexes of log and views."""
+
+    buffers: int
+    rows_by_sequential_scan: int
+
+
+COUNTERS = """
+SELECT (SELECT sum(coalesce(t.heap_blks_hit, 0) + coalesce(t.heap_blks_read, 0) + coalesce(t.idx_blks_hit, 0)
+    + coalesce(t.idx_blks_read, 0) + coalesce(t.toast_blks_hit, 0) + coalesce(t.toast_blks_read, 0)
+    + coalesce(t.tidx_blks_hit, 0) + coalesce(t.tidx_blks_read, 0))::bigint FROM pg_statio_user_tables t),
+  (SELECT sum(t.seq_tup_read)::bigint FROM pg_stat_user_tables t)
+"""
+
+
+async def cost(statement: Callable[[Connection, int], Awaitable[object]], connection: Connection, database: Database) -> Cost:
+    """Run a statement for KEYS keys and answer what it cost."""
+    async with await AsyncConnection.connect(database.owner, autocommit=True) as observer:
+
+        async def counters() -> tuple[int, int]:
+            await connection.execute("SELECT pg_stat_force_next_flush()")
+            row = await (await observer.execute(COUNTERS)).fetchone()
+            assert row is not None
+            return row[0], row[1]
+
+        buffers, rows = await counters()
+        await statement(connection, KEYS)
+        buffers_after, rows_after = await counters()
+    return Cost(buffers_after - buffers, rows_after - rows)
+
+
+def load(database: Database, *, tokens: int = TOKENS) -> None:
+    with psycopg.connect(database.ledger_owner) as connection:
+        row = connection.execute("SELECT max(last_position) FROM ledger.batches").fetchone()
+        assert row is not None
+        parameters = {
+            "head": row[0],
+            "tokens": tokens,
+            "subjects": SUBJECTS,
+            "issued": token_issued(family=family()).payload_json(),
+            "registered": subject_registered().payload_json(),
+            "metadata": envelope().metadata_json(),
+        }
+        # On the client, as it is many statements.
+        psycopg.ClientCursor(connection).execute(LOAD, parameters)
+
+
+NEVER_ANALYSED = """
+SELECT DISTINCT c.reltuples = -1 FROM pg_class c
+WHERE c.relkind = 'r' AND c.relnamespace IN ('ledger'::regnamespace, 'views'::regnamespace)
+"""
+
+
+async def prepared(connection: Connection) -> list[TupleRow]:
+    """Answer the prepared statements of the ledger in this connection, with how often they were planned for their values."""
+    query = "SELECT name, custom_plans FROM pg_prepared_statements WHERE statement ~ 'ledger[.]' ORDER BY name"
+    return await (await connection.execute(query.encode(), prepare=False)).fetchall()
+
+
+def test_hot_statements_prepared_on_an_empty_store_stay_cheap_as_it_grows(any_database: Database) -> None:
+    async def measure() -> dict[str, Cost]:
+        async with await connect(any_database.service) as connection:
+            for hot in HOT_STATEMENTS:
+                await hot.run(connection, KEYS)
+                await hot.run(connection, 3)
+            before = await prepared(connection)
+            await asyncio.to_thread(load, any_database)
+            costs = {hot.name: await cost(hot.run, connection, any_database) for hot in HOT_STATEMENTS}
+            assert await prepared(connection) == before
+            assert {plans for _, plans in before} == {0}
+            return costs
+
+    costs = asyncio.run(measure())
+    with psycopg.connect(any_database.owner) as connection:
+        assert connection.execute(NEVER_ANALYSED).fetchall() == [(True,)]
+    for hot in HOT_STATEMENTS:
+        assert costs[hot.name].rows_by_sequential_scan == 0, hot.name
+        assert costs[hot.name].buffers < hot.buffers_a_key * KEYS, hot.name
+
+
+def test_the_count_would_notice_a_plan_that_went_bad(database: Database) -> None:
+    """A join to a table that grows, over a connection without the settings of the service."""
+    join = "SELECT count(*) FROM unnest(%s::uuid[]) AS k(token_id) JOIN views.tokens t ON t.token_id = k.token_id"
+    tokens = TOKENS // 5
+
+    async def bad(connection: Connection, keys: int) -> None:
+        await connection.execute(join, (ids("token", keys, of=tokens),), prepare=True)
+
+    async def measure() -> Cost:
+        async with await AsyncConnection.connect(database.ledger_owner, autocommit=True) as connection:
+            await append(connection, [command()])
+            await connection.execute("SET plan_cache_mode = force_generic_plan")
+            await bad(connection, KEYS)
+            await asyncio.to_thread(load, database, tokens=tokens)
+            return await cost(bad, connection, database)
+
+    found = asyncio.run(measure())
+    assert found.rows_by_sequential_scan > tokens
+    assert found.buffers > 400  # the whole table
