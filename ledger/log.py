@@ -106,10 +106,12 @@ class Outcome:
     recorded_at: datetime | None
 
 
+# Binary, because psycopg writes an array as text with a regular expression for every quotation mark: more than half of
+# the time of an append (a batch of 128 commands: 23 ms so, 10 ms as binary).
 APPEND = """
 SELECT command, outcome, first_position, last_position, recorded_at
-FROM ledger.append(%s::uuid[], %s::jsonb[], %s::integer[], %s::uuid[], %s::integer[],
-  %s::integer[], %s::uuid[], %s::text[], %s::smallint[], %s::jsonb[])
+FROM ledger.append(%b::uuid[], %b::text[]::jsonb[], %b::integer[], %b::uuid[], %b::integer[],
+  %b::integer[], %b::uuid[], %b::text[], %b::smallint[], %b::text[]::jsonb[])
 """
 
 
