@@ -29,6 +29,7 @@ async def read_bytes(req: Request) -> bytes:
     body: bytes = await req.stream.read(MAX_BODY_BYTES + 1)
     if len(body) > MAX_BODY_BYTES:
         raise PayloadTooLarge("the body", "256 KiB", 413)
+    req.context.body = body  # what an Idempotency-Key stands for: commands.py
     return body
 
 

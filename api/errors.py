@@ -66,7 +66,7 @@ def status_of(error: LedgerError) -> int:
     return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
 
 
-def install_error_handlers(app: App) -> None:
+def install_error_handlers(app: App[Request, Response]) -> None:
     """Make every error an answer of the path it happened on."""
     app.add_error_handler(LedgerError, _refused)
     app.add_error_handler(falcon.HTTPError, _http_error)

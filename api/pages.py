@@ -72,8 +72,8 @@ class Slice:
 
 
 def slice_of(items: Iterable[Item], query: dict[str, str], key: Callable[[Item], str]) -> Slice:
-    """Answer the items after the parameter `after`, in the order of their keys, as many as `limit` says."""
-    limit, after = read_limit(query), query.get("after", "")
+    """Answer the items after the parameter `cursor`, in the order of their keys, as many as `limit` says."""
+    limit, after = read_limit(query), query.get("cursor", "")
     following = sorted((item for item in items if key(item) > after), key=key)
     page = following[:limit]
     return Slice(page, key(page[-1]) if len(following) > limit else None)

@@ -54,7 +54,6 @@ class Envelope:
     actor: Actor
     semantics: int
     causation: int | None = None
-    reason: str | None = None
     request_mac: str | None = None
 
     def metadata_json(self) -> str:
@@ -71,7 +70,6 @@ class Envelope:
                     "authenticated_by": self.actor.authenticated_by,
                 },
                 "semantics": self.semantics,
-                "reason": self.reason,
                 "request_mac": self.request_mac,
             },
             ensure_ascii=False,

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from ledger.errors import InvalidInput, LedgerError, NotFound, Refused
+from ledger.errors import InvalidInput, LedgerError, NotFound, Refused, TryAgain
 from ledger.events import (
     Event,
     FamilyReinstated,
@@ -23,7 +23,7 @@ from ledger.events import (
     TokenStateChanged,
     TokenSuspended,
 )
-from ledger.states import Client, Family, State, Subject, Token, TokenState
+from ledger.states import Client, Family, State, Strategy, Subject, Token, TokenState
 
 
 class UnknownToken(NotFound):
@@ -36,6 +36,12 @@ class UnknownFamily(NotFound):
     """There is no such family."""
 
     code = "unknown_family"
+
+
+class ClientChangedMeanwhile(TryAgain):
+    """The client's strategy was changed while strings of the old one were being made; nothing was recorded."""
+
+    code = "client_changed_meanwhile"
 
 
 class TokenIsRevoked(Refused):
@@ -77,6 +83,7 @@ class Grant:
 class Made:
     """Ids and digests of the strings that will be handed out, made before the decision."""
 
+    strategy: Strategy
     access_token_id: UUID
     access_digest: bytes | None
     refresh_token_id: UUID
@@ -99,13 +106,20 @@ def _standing_parties(state: State, subject_id: UUID, client_id: UUID, now: date
     return subject, client
 
 
+def _check_made(state: State, client: Client, made: Made) -> None:
+    if client.strategy != made.strategy or any(state.keys[key_id].status == "revoked" for key_id in made.key_ids):
+        raise ClientChangedMeanwhile("the client or a key was changed meanwhile")
+
+
 def issue(state: State, now: datetime, *, family_id: UUID, grant: Grant, made: Made) -> list[Event]:
     """Issue an access token, and a refresh token where the client's settings and the grant want one.
 
-    Reads the client, the subject and the APIs. GrantRefused: client or subject does not stand, an API is not the
+    Reads the client, the subject, the APIs and the keys of `made`.
+    GrantRefused: client or subject does not stand, an API is not the
     client's or does not stand, a role of the scope is not the subject's.
     """
     subject, client = _standing_parties(state, grant.subject_id, grant.client_id, now)
+    _check_made(state, client, made)
     if not grant.api_ids or not set(grant.api_ids) <= set(client.api_ids):
         raise GrantRefused("an API is not in the client's audience", "invalid_scope")
     for api_id in grant.api_ids:
@@ -216,6 +230,7 @@ def refresh(
         if _is_retry(token, family, client, now):
             return []
         return [_reuse(token, family, now)]
+    _check_made(state, client, made)
     if narrowed and not _narrower(token, role_ids, direct):
         raise GrantRefused("the scope is wider than the grant's", "invalid_scope")
     rotates = family.refresh == "rotating"

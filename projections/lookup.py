@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 import psycopg
@@ -19,6 +19,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from ledger.database import connect
+from ledger.decisions import TokenStanding
 from ledger.errors import TryAgain
 
 logger = logging.getLogger(__name__)
@@ -68,44 +69,6 @@ class LookupFailed(TryAgain):
     code = "database_unavailable"
 
 
-class FoundToken(NamedTuple):
-    """What the views say of one token at `LOOKUP`'s position; columns in the order of the statement."""
-
-    token_id: UUID
-    position: int
-    family_id: UUID
-    generation: int
-    kind: str
-    strategy: str
-    subject_id: UUID
-    client_id: UUID
-    api_ids: list[UUID]
-    role_ids: list[UUID] | None
-    direct: bool
-    secret_digest: bytes | None
-    key_ids: list[UUID]
-    name: str | None
-    claims: dict[str, Any] | None
-    issued_at: datetime
-    expires_at: datetime
-    token_status: str | None
-    token_status_until: datetime | None
-    token_status_position: int | None
-    family_status: str | None
-    family_status_until: datetime | None
-    family_status_position: int | None
-    family_generation: int | None
-    subject_kind: str
-    subject_status: str
-    subject_status_until: datetime | None
-    subject_position: int
-    subject_cutoff_position: int
-    subject_clearance: int
-    subject_role_ids: list[UUID]
-    subject_rules: list[dict[str, Any]] | None
-    subject_rules_position: int | None
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
     """The answer for one key: as of which position and instant, and the newest change of reference data up to there."""
@@ -113,7 +76,7 @@ class Found:
     position: int
     instant: datetime
     reference_position: int
-    token: FoundToken | None
+    token: TokenStanding | None
 
 
 @dataclass(eq=False, slots=True)
@@ -247,6 +210,6 @@ async def look_up(
     cursor = await connection.execute(LOOKUP, {"token_ids": token_ids, "position": position, "instant": instant}, binary=True)
     found: list[Found | None] = [None] * len(token_ids)
     for at, now, reference_position, ordinal, *token in await cursor.fetchall():
-        found[ordinal - 1] = Found(at, now, reference_position or 0, FoundToken(*token) if token[0] is not None else None)
+        found[ordinal - 1] = Found(at, now, reference_position or 0, TokenStanding(*token) if token[0] is not None else None)
     assert all(found)
     return found  # type: ignore[return-value] # one row a key: the joins to the left of nothing keep it

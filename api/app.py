@@ -1,0 +1,102 @@
+"""The application: every route in one place, the worker's parts handed to each resource."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from falcon.asgi import App, Request, Response
+
+from api.errors import install_error_handlers
+from api.middleware import Lifespan, RequestContext
+from api.resources import access, apis, clients, gateway, issue, keys, login, me, oauth, roles, subjects, wellknown
+from api.service import Service
+
+
+class Route(NamedTuple):
+    """A path, who answers it, and which responders (Falcon's suffix: `on_post_<suffix>`)."""
+
+    path: str
+    resource: Callable[[Service], Any]
+    suffix: str | None = None
+
+
+ROUTES: Final = (
+    Route("/login", login.Login),
+    Route("/logout", login.Logout),
+    Route("/v1/me", me.Me),
+    Route("/v1/me/password", me.Me, "password"),
+    Route("/v1/me/tokens", me.Me, "tokens"),
+    Route("/v1/me/tokens/{token_id}", me.Me, "token"),
+    Route("/oauth/token", oauth.TokenEndpoint),
+    Route("/oauth/introspect", oauth.Introspection),
+    Route("/oauth/revoke", oauth.Revocation),
+    Route("/access/v1/evaluation", access.Evaluation),
+    Route("/access/v1/evaluations", access.Evaluations),
+    Route("/gateway/nginx", gateway.NginxGateway),
+    Route("/v1/subjects", subjects.Subjects),
+    Route("/v1/subjects/{subject_id}", subjects.Subjects, "one"),
+    Route("/v1/subjects/{subject_id}/profile", subjects.Subjects, "profile"),
+    Route("/v1/subjects/{subject_id}/password", subjects.Subjects, "password"),
+    Route("/v1/subjects/{subject_id}/clearance", subjects.Subjects, "clearance"),
+    Route("/v1/subjects/{subject_id}/roles", subjects.Subjects, "roles"),
+    Route("/v1/subjects/{subject_id}/roles/withdraw", subjects.Subjects, "roles_withdraw"),
+    Route("/v1/subjects/{subject_id}/rules", subjects.Subjects, "rules"),
+    Route("/v1/subjects/{subject_id}/rules/withdraw", subjects.Subjects, "rules_withdraw"),
+    Route("/v1/subjects/{subject_id}/permissions", subjects.Subjects, "permissions"),
+    Route("/v1/subjects/{subject_id}/suspend", subjects.Subjects, "suspend"),
+    Route("/v1/subjects/{subject_id}/reinstate", subjects.Subjects, "reinstate"),
+    Route("/v1/subjects/{subject_id}/revoke-tokens", subjects.Subjects, "revoke_tokens"),
+    Route("/v1/subjects/{subject_id}/erase", subjects.Subjects, "erase"),
+    Route("/v1/clients", clients.Clients),
+    Route("/v1/clients/{name}", clients.Clients, "one"),
+    Route("/v1/clients/{name}/secret", clients.Clients, "secret"),
+    Route("/v1/clients/{name}/suspend", clients.Clients, "suspend"),
+    Route("/v1/clients/{name}/reinstate", clients.Clients, "reinstate"),
+    Route("/v1/clients/{name}/revoke-tokens", clients.Clients, "revoke_tokens"),
+    Route("/v1/apis", apis.Apis),
+    Route("/v1/apis/{name}", apis.Apis, "one"),
+    Route("/v1/apis/{name}/suspend", apis.Apis, "suspend"),
+    Route("/v1/apis/{name}/reinstate", apis.Apis, "reinstate"),
+    Route("/v1/apis/{name}/revoke-tokens", apis.Apis, "revoke_tokens"),
+    Route("/v1/apis/{name}/roles", roles.Roles),
+    Route("/v1/apis/{name}/roles/{role}", roles.Roles, "one"),
+    Route("/v1/apis/{name}/roles/{role}/rules", roles.Roles, "rules"),
+    Route("/v1/apis/{name}/roles/{role}/rules/withdraw", roles.Roles, "rules_withdraw"),
+    Route("/v1/tokens", issue.IssueToken),
+    Route("/v1/keys", keys.KeyList),
+    Route("/.well-known/oauth-authorization-server", wellknown.Metadata),
+    Route("/.well-known/jwks.json", wellknown.PublicKeys),
+    Route("/healthz", wellknown.Health),
+    Route("/readyz", wellknown.Health, "ready"),
+)
+
+
+def make_app(service: Service) -> App[Request, Response]:
+    """Make the application of one worker; its service starts and stops with the server."""
+    housekeeping: list[asyncio.Task[None]] = []
+
+    async def start() -> None:
+        await service.start()
+        housekeeping.append(asyncio.create_task(service.keep_house(), name="housekeeping"))
+
+    async def stop() -> None:
+        for task in housekeeping:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await service.stop()
+
+    app: App[Request, Response] = App()
+    app.add_middleware(Lifespan(start, stop))
+    app.add_middleware(RequestContext())
+    # A path with a trailing slash is another path, for us as for the paths we decide on.
+    app.req_options.strip_url_path_trailing_slash = False
+    app.req_options.keep_blank_qs_values = True
+    app.req_options.auto_parse_qs_csv = False
+    install_error_handlers(app)
+    resources: dict[Callable[[Service], Any], Any] = {}
+    for route in ROUTES:
+        resource = resources.setdefault(route.resource, route.resource(service))
+        app.add_route(route.path, resource, suffix=route.suffix)
+    return app

@@ -1,0 +1,249 @@
+"""Who asks, and about which token: from the strings of a request to a decision.
+
+Every answer is made the same way: one lookup that is shared with whoever else asks now, the reference data of exactly the
+position it was answered at, and the pure evaluator (ledger/decisions.py). Nothing is cached but reference data that the
+lookup itself says is current. A secret is compared here and goes no further.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_plus
+from uuid import UUID
+
+from falcon.asgi import Request
+
+from api.service import NOBODY, Service
+from ledger.builtin import LEDGER_API
+from ledger.decisions import SEMANTICS, Decision, Question, TokenStanding, decide
+from ledger.errors import NotAllowed, NotAuthenticated
+from ledger.identifiers import name_id
+from ledger.jose import InvalidToken
+from ledger.log import Actor
+from ledger.states import Client
+from ledger.token_strings import MalformedToken, classify, digest_matches, read
+from ledger.tokens import stands
+from projections.lookup import Found
+from projections.reference import Kept
+
+NO_DIGEST: Final = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What a bearer string says of itself, once its form, signature and encryption were found right.
+
+    `secret` is None for strings that prove themselves. The string that cannot be read presents NOBODY.
+    """
+
+    token_id: UUID
+    strategy: str
+    secret: bytes | None
+
+
+UNREADABLE: Final = Presented(NOBODY, "none", None)
+
+
+async def read_presented(service: Service, text: str) -> Presented:
+    """Answer what a bearer string presents; UNREADABLE for whatever is not one of ours."""
+    strategy = classify(text)
+    try:
+        if strategy == "opaque":
+            token_id, secret = read("access", text)
+            return Presented(token_id, strategy, secret)
+        if strategy == "refresh":
+            token_id, secret = read("refresh", text)
+            return Presented(token_id, strategy, secret)
+        if strategy is None:
+            return UNREADABLE
+        try:
+            return Presented(service.keyring.read(strategy, text), strategy, None)
+        except InvalidToken as error:
+            if error.reason != "unknown_key":
+                return UNREADABLE
+        # Another worker may have begun to use a new key since this one looked.
+        await service.find(NOBODY)
+        return Presented(service.keyring.read(strategy, text), strategy, None)
+    except (MalformedToken, InvalidToken):
+        return UNREADABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A decision, with what it was made on."""
+
+    decision: Decision
+    standing: TokenStanding | None
+    found: Found
+    kept: Kept
+
+
+async def decide_access(service: Service, text: str, asker: "Asker", method: str, target: str) -> Answered:
+    """Decide whether the bearer of `text` may call `method` on `target` of the API that the asker serves.
+
+    NotAuthenticated and NotAllowed are about the asker, judged on the same rows as the token.
+    """
+    presented = await read_presented(service, text)
+    found, kept = await service.find(presented.token_id)
+    api_id = asker.api_id(kept, found)
+    standing, secret_matches = _judged(presented, found.token)
+    question = Question(
+        api_id=api_id,
+        method=method,
+        target=target,
+        secret_matches=secret_matches,
+        instant=found.instant,
+        position=found.position,
+        semantics=SEMANTICS,
+    )
+    return Answered(decide(question, standing, kept), standing, found, kept)
+
+
+def _judged(presented: Presented, token: TokenStanding | None) -> tuple[TokenStanding | None, bool | None]:
+    """Answer the token a string stands for and whether its secret is right; comparing also where there is none."""
+    if token is None:
+        if presented.secret is not None:
+            digest_matches(NO_DIGEST, presented.secret)
+        return None, None
+    # A string of one strategy never stands for a token of another.
+    written = "refresh" if token.kind == "refresh" else token.strategy
+    if presented.strategy != written:
+        return None, None
+    if presented.secret is None:
+        return token, None
+    return token, digest_matches(token.secret_digest or NO_DIGEST, presented.secret)
+
+
+# ------------------------------------------------------------------------------------------------------- who asks
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A client's name and secret as they were presented, not yet judged."""
+
+    client_id: UUID
+    secret: bytes | None
+
+    def client(self, kept: Kept, found: Found) -> Client:
+        """Answer the client these are of; NotAuthenticated, in the same words, for whatever is wrong."""
+        client = kept.clients.get(self.client_id)
+        digests = client.secret_digests if client is not None else ()
+        # Every digest is compared, and one even where there is none: no name is told from another by the time it takes.
+        right = False
+        for digest in digests or (NO_DIGEST.hex(),):
+            right |= digest_matches(bytes.fromhex(digest), self.secret or NO_DIGEST)
+        if client is None or not stands(client.status, client.status_until, found.instant):
+            raise NotAuthenticated("unknown client, or wrong secret")
+        if client.kind == "public" and self.secret is None:
+            return client
+        if not right or self.secret is None:
+            raise NotAuthenticated("unknown client, or wrong secret")
+        return client
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Somebody who asks about tokens: a client registered for one API, which is the one it may ask about."""
+
+    credentials: Credentials
+
+    def api_id(self, kept: Kept, found: Found) -> UUID:
+        """Answer the API it may ask about; NotAuthenticated, or NotAllowed for a client that serves none."""
+        client = self.credentials.client(kept, found)
+        if client.serves_api_id is None or client.kind == "public":
+            raise NotAllowed("this client is not registered as a resource server or gateway of an API")
+        return client.serves_api_id
+
+
+def credentials_of_secret(text: str, name: str | None = None) -> Credentials:
+    """Answer the credentials in a client secret (`tl_cs_...` holds the client's id); with a name, it must be that client's."""
+    try:
+        client_id, secret = read("client", text)
+    except MalformedToken:
+        raise NotAuthenticated("unknown client, or wrong secret") from None
+    if name is not None and name_id("client", name) != client_id:
+        raise NotAuthenticated("unknown client, or wrong secret")
+    return Credentials(client_id, secret)
+
+
+def basic_credentials(req: Request) -> Credentials | None:
+    """Answer the client credentials of HTTP Basic, form-decoded as RFC 6749 section 2.3.1 wants; None without the header."""
+    header = req.get_header("Authorization")
+    if header is None or header[:6].lower() != "basic ":
+        return None
+    try:
+        name, colon, secret = base64.b64decode(header[6:].strip(), validate=True).decode("utf-8").partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        raise NotAuthenticated("unknown client, or wrong secret") from None
+    if not colon:
+        raise NotAuthenticated("unknown client, or wrong secret")
+    return credentials_of_secret(unquote_plus(secret), unquote_plus(name))
+
+
+def asker_of(req: Request) -> Asker:
+    """Answer who asks about tokens, by HTTP Basic. NotAuthenticated without."""
+    credentials = basic_credentials(req)
+    if credentials is None:
+        raise NotAuthenticated("client authentication by HTTP Basic is needed")
+    return Asker(credentials)
+
+
+def bearer_of(req: Request) -> str:
+    """Answer the bearer token of the request (RFC 6750 section 2.1); "" without one, which is no token."""
+    header = req.get_header("Authorization") or ""
+    return header[7:].strip() if header[:7].lower() == "bearer " else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls the management API, by a token that may do what is asked."""
+
+    actor: Actor
+    subject_id: UUID
+    client_id: UUID
+    token_id: UUID
+    family_id: UUID
+    kept: Kept
+
+
+class _Ledger(Asker):
+    """The ledger itself asks, about its own API."""
+
+    def api_id(self, kept: Kept, found: Found) -> UUID:
+        return LEDGER_API
+
+
+_LEDGER: Final = _Ledger(Credentials(NOBODY, None))
+
+
+async def authorize(req: Request, service: Service) -> Caller:
+    """Answer who calls, when the ledger's own decision about METHOD and path of this request is yes.
+
+    NotAuthenticated: no token that stands for the API `ledger`. NotAllowed: no rule lets it, or one forbids it.
+    """
+    target = req.scope.get("raw_path") or req.scope["path"].encode()
+    answered = await decide_access(service, bearer_of(req), _LEDGER, req.method, target.decode("latin-1"))
+    return _caller(answered, allowed=answered.decision.allowed)
+
+
+async def authenticate(req: Request, service: Service) -> Caller:
+    """Answer who calls with a token that stands for the API `ledger`, whatever its rules: for one's own things."""
+    answered = await decide_access(service, bearer_of(req), _LEDGER, req.method, "/v1/me")
+    return _caller(answered, allowed=answered.decision.token_stands)
+
+
+def _caller(answered: Answered, *, allowed: bool) -> Caller:
+    standing = answered.standing
+    if standing is None or not answered.decision.token_stands:
+        raise NotAuthenticated("a valid token for this API is needed")
+    if not allowed:
+        raise NotAllowed("this token may not do that")
+    return Caller(
+        Actor("subject", standing.subject_id, f"token {standing.token_id}"),
+        standing.subject_id,
+        standing.client_id,
+        standing.token_id,
+        standing.family_id,
+        answered.kept,
+    )

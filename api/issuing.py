@@ -1,0 +1,201 @@
+"""From a grant to the strings that are handed out: ids and secrets are made, the rules decide (ledger/tokens.py), the log
+records digests, the answer is written.
+
+Strings are written from what was recorded, so a repeat of a rotation writes the same token again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from api.commands import carry_out
+from api.service import Service
+from ledger.events import Event, ReuseDetected, TokenIssued, TokenRotated
+from ledger.identifiers import uuid7
+from ledger.log import Envelope
+from ledger.rotation import derive
+from ledger.states import Client, State, Strategy, Token
+from ledger.token_strings import MalformedToken, digest_matches, new_secret, read, secret_digest, write
+from ledger.tokens import Grant, GrantRefused, Made, issue, refresh
+from projections.reading import Keys, read_state
+from projections.reference import Kept
+
+
+@dataclass(frozen=True, slots=True)
+class Handout:
+    """Tokens as recorded, with the secrets that only now are known."""
+
+    access: Token
+    access_secret: bytes | None
+    refresh: Token | None
+    refresh_secret: bytes | None
+    position: int
+    instant: datetime
+
+
+async def issue_tokens(service: Service, envelope: Envelope, kept: Kept, client: Client, grant: Grant) -> Handout:
+    """Issue what the grant says, under the client's strategy. GrantRefused, and what `execute` raises."""
+    now = datetime.now(UTC)
+    family_id = uuid7(now)
+    access_secret = new_secret() if client.strategy == "opaque" else None
+    refresh_secret = new_secret()
+    made = _made(service, kept, client.strategy, access_secret, refresh_secret)
+    keys = Keys(
+        clients=[client.client_id], subjects=[grant.subject_id], apis=grant.api_ids, families=[family_id], keys=made.key_ids
+    )
+
+    def decide(state: State, instant: datetime) -> Sequence[Event]:
+        return issue(state, instant, family_id=family_id, grant=grant, made=made)
+
+    receipt = await carry_out(service, envelope, keys, decide)
+    (event,) = receipt.events
+    assert isinstance(event, TokenIssued)
+    access, *rest = event.tokens
+    return Handout(
+        access, access_secret, rest[0] if rest else None, refresh_secret if rest else None, receipt.position, receipt.instant
+    )
+
+
+async def refresh_tokens(
+    service: Service,
+    envelope: Envelope,
+    client: Client,
+    text: str,
+    scope: tuple[tuple[UUID, ...] | None, bool] | None,
+) -> Handout:
+    """Use a refresh token: rotate it, or answer a lost rotation's successor again, or issue from a reusable one.
+
+    `scope` (role ids, direct): a narrower one for the new access token. GrantRefused for whatever does not stand; reuse is
+    recorded first, which revokes the family, and then refused in the same words.
+    """
+    try:
+        token_id, secret = read("refresh", text)
+    except MalformedToken:
+        raise GrantRefused("not a refresh token of ours") from None
+    found, kept = await service.find(token_id)
+    token = found.token
+    if token is None or token.kind != "refresh" or not digest_matches(token.secret_digest or bytes(32), secret):
+        raise GrantRefused("unknown refresh token")
+    if token.family_status == "revoked":
+        raise GrantRefused("the family is revoked")  # a replay of a dead family costs this one lookup
+    retry_epoch, retry_key = await service.retry_keys.current(found.instant)
+    successor = derive(retry_key, token.family_id, token.generation, secret)
+    access_secret = successor.access_secret if client.strategy == "opaque" else None
+    made = _made(service, kept, client.strategy, access_secret, successor.refresh_secret)
+    keys = Keys(
+        tokens=[token_id],
+        families=[token.family_id],
+        subjects=[token.subject_id],
+        clients=list(dict.fromkeys([token.client_id, client.client_id])),
+        apis=token.api_ids,
+        keys=made.key_ids,
+    )
+
+    def decide(state: State, instant: datetime) -> Sequence[Event]:
+        return refresh(
+            state,
+            instant,
+            token_id=token_id,
+            client_id=client.client_id,
+            made=made,
+            retry_epoch=retry_epoch,
+            role_ids=scope[0] if scope else None,
+            direct=scope[1] if scope else True,
+            narrowed=scope is not None,
+        )
+
+    receipt = await carry_out(service, envelope, keys, decide)
+    if not receipt.events:
+        assert receipt.state is not None
+        return await _successor_again(service, receipt.state, token_id, secret, receipt.position, receipt.instant)
+    (event,) = receipt.events
+    if isinstance(event, ReuseDetected):
+        raise GrantRefused("a rotated refresh token was used again")
+    assert isinstance(event, TokenIssued | TokenRotated)
+    access, *rest = event.tokens
+    return Handout(
+        access,
+        access_secret,
+        rest[0] if rest else None,
+        successor.refresh_secret if rest else None,
+        receipt.position,
+        receipt.instant,
+    )
+
+
+async def _successor_again(
+    service: Service, state: State, token_id: UUID, secret: bytes, position: int, instant: datetime
+) -> Handout:
+    """Answer a rotation's successor once more, derived again from what was presented; nothing is written."""
+    presented = state.tokens[token_id]
+    family = state.families[presented.family_id]
+    assert family.retry_epoch is not None
+    assert family.refresh_token_id is not None
+    assert family.access_token_id is not None
+    key = await service.retry_keys.of(family.retry_epoch)
+    if key is None:
+        raise GrantRefused("the retry key is gone")
+    successor = derive(key, family.family_id, presented.generation, secret)
+    reading = await read_state(service.pool, Keys(tokens=[family.access_token_id, family.refresh_token_id]))
+    access = reading.state.tokens[family.access_token_id]
+    refresh_token = reading.state.tokens[family.refresh_token_id]
+    access_secret = successor.access_secret if access.strategy == "opaque" else None
+    for token, derived in ((refresh_token, successor.refresh_secret), (access, access_secret)):
+        if derived is not None and not digest_matches(token.secret_digest or bytes(32), derived):
+            raise GrantRefused("the successor cannot be derived again")
+    return Handout(access, access_secret, refresh_token, successor.refresh_secret, position, instant)
+
+
+def _made(service: Service, kept: Kept, strategy: Strategy, access_secret: bytes | None, refresh_secret: bytes) -> Made:
+    now = datetime.now(UTC)
+    return Made(
+        strategy=strategy,
+        access_token_id=uuid7(now),
+        access_digest=secret_digest(access_secret) if access_secret is not None else None,
+        refresh_token_id=uuid7(now),
+        refresh_digest=secret_digest(refresh_secret),
+        key_ids=service.keyring.keys_for(strategy, kept),
+    )
+
+
+def token_answer(service: Service, kept: Kept, handout: Handout) -> dict[str, Any]:
+    """Answer the members of RFC 6749 section 5.1, with the ledger's own ids beside them."""
+    access = handout.access
+    answer: dict[str, Any] = {
+        "access_token": _access_string(service, kept, handout),
+        "token_type": "Bearer",
+        "expires_in": max(0, int((access.expires_at - handout.instant).total_seconds())),
+    }
+    if handout.refresh is not None and handout.refresh_secret is not None:
+        answer["refresh_token"] = write("refresh", handout.refresh.token_id, handout.refresh_secret)
+    scope = kept.scope_text(access.role_ids, access.direct)
+    if scope is not None:
+        answer["scope"] = scope
+    return answer | {
+        "token_id": str(access.token_id),
+        "family_id": str(access.family_id),
+        "position": handout.position,
+    }
+
+
+def _access_string(service: Service, kept: Kept, handout: Handout) -> str:
+    token = handout.access
+    if token.strategy == "opaque":
+        assert handout.access_secret is not None
+        return write("access", token.token_id, handout.access_secret)
+    client = kept.clients[token.client_id]
+    claims: dict[str, Any] = dict(token.claims or {}) | {
+        "iss": service.settings.issuer_url(),
+        "sub": str(token.subject_id),
+        "aud": [kept.apis[api_id].audience for api_id in token.api_ids],
+        "client_id": client.name,
+        "iat": int(token.issued_at.timestamp()),
+        "exp": int(token.expires_at.timestamp()),
+        "jti": str(token.token_id),
+    }
+    scope = kept.scope_text(token.role_ids, token.direct)
+    if scope is not None:
+        claims["scope"] = scope
+    return service.keyring.write(token.strategy, claims, token.key_ids)

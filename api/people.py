@@ -1,0 +1,50 @@
+"""People and their passwords: the same work and the same answer whoever is asked for."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+from api.service import NOBODY, Service
+from ledger.errors import InvalidInput
+from ledger.sealing import SubjectKey
+from ledger.tokens import stands
+from ledger.user_names import user_name_id
+from projections.reading import Keys, read_state
+from projections.sealed_keys import read_sealed_keys
+
+
+async def check_password_of(service: Service, username: str, password: str) -> UUID | None:
+    """Answer the subject whose name and password these are and who stands; None for anything else.
+
+    The steps are the same for a name that is not there, a wrong password and a suspended subject: two reads, one key, one
+    hash. HashingBusy beyond the bound.
+    """
+    try:
+        name_id = user_name_id(service.master, username)
+    except InvalidInput:
+        name_id = NOBODY
+    names = await read_state(service.pool, Keys(names=[name_id]))
+    name = names.state.names.get(name_id)
+    subject_id = (name.holder_id if name is not None else None) or NOBODY
+    reading = await read_state(service.pool, Keys(subjects=[subject_id]))
+    subject = reading.state.subjects.get(subject_id)
+    sealed = None if subject is None else subject.sealed_password
+    encoded = await _unsealed(service, subject_id, sealed, "password")
+    right = await service.passwords.verify(None if encoded is None else encoded.decode(), password)
+    if not right or subject is None or not stands(subject.status, subject.status_until, reading.instant):
+        return None
+    return subject_id
+
+
+async def profile_of(service: Service, subject_id: UUID, sealed_profile: bytes | None) -> dict[str, Any]:
+    """Answer a subject's profile in clear; empty where there is none or its key was destroyed."""
+    plain = await _unsealed(service, subject_id, sealed_profile, "profile")
+    profile: dict[str, Any] = {} if plain is None else json.loads(plain)
+    return profile
+
+
+async def _unsealed(service: Service, subject_id: UUID, sealed: bytes | None, field: str) -> bytes | None:
+    sealed_keys = await read_sealed_keys(service.pool, [subject_id])
+    if sealed is None or subject_id not in sealed_keys:
+        return None
+    return SubjectKey.open(service.master, subject_id, sealed_keys[subject_id]).unseal(sealed, field)

@@ -1,0 +1,1 @@
+"""The endpoints, one file each; the list of all routes is in api/app.py."""

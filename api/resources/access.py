@@ -1,0 +1,126 @@
+"""POST /access/v1/evaluation: may this token call METHOD on this path? (OpenID AuthZEN Authorization API 1.0)
+
+The subject is a token, the action a method, the resource a path of the asking client's API.
+"""
+
+from typing import Any, Final
+
+from falcon.asgi import Request, Response
+
+from api.asking import Answered, Asker, asker_of, decide_access
+from api.body import read_json
+from api.service import Service
+from ledger.errors import InvalidInput, Problem
+from ledger.instants import rfc3339
+
+MAX_EVALUATIONS: Final = 100
+SEMANTICS_OF_BATCH: Final = ("execute_all", "deny_on_first_deny", "permit_on_first_permit")
+
+
+class Evaluation:
+    """One question, one answer."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Answer a decision with its reason; a malformed question is 400, a no is 200."""
+        asker = asker_of(req)
+        question = _members(await read_json(req, floats=True), "")
+        text, method, target = _parts(question)
+        resp.media = evaluation_answer(await decide_access(self._service, text, asker, method, target))
+
+
+class Evaluations:
+    """Many questions; what stands at the top is the default of each (AuthZEN 1.0 section 7)."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Answer each in order; a short-circuit ends the list with the item that decided it."""
+        asker = asker_of(req)
+        body = _members(await read_json(req, floats=True), "")
+        items = body.get("evaluations")
+        if not items:
+            text, method, target = _parts(body)
+            resp.media = evaluation_answer(await decide_access(self._service, text, asker, method, target))
+            return
+        if not isinstance(items, list) or len(items) > MAX_EVALUATIONS:
+            raise InvalidInput.of("evaluations", f"a list of at most {MAX_EVALUATIONS}")
+        options = _members(body.get("options") or {}, "options")
+        semantic = options.get("evaluations_semantic", "execute_all")
+        if semantic not in SEMANTICS_OF_BATCH:
+            raise InvalidInput.of("options.evaluations_semantic", "one of " + ", ".join(SEMANTICS_OF_BATCH))
+        answers: list[dict[str, Any]] = []
+        for number, item in enumerate(items):
+            answer = await self._evaluate(body, item, number, asker)
+            answers.append(answer)
+            if (semantic, answer["decision"]) in (("deny_on_first_deny", False), ("permit_on_first_permit", True)):
+                break
+        resp.media = {"evaluations": answers}
+
+    async def _evaluate(self, body: dict[str, Any], item: object, number: int, asker: Asker) -> dict[str, Any]:
+        try:
+            members = _members(item, f"evaluations.{number}")
+            text, method, target = _parts(
+                {name: members.get(name, body.get(name)) for name in ("subject", "action", "resource")}
+            )
+        except InvalidInput as error:
+            # An item that says too little is no reason to refuse the others: it is a no (AuthZEN 1.0 section 7.2.1).
+            return {
+                "decision": False,
+                "context": {"reason": "incomplete_question", "error": {"status": 400, "message": str(error)}},
+            }
+        return evaluation_answer(await decide_access(self._service, text, asker, method, target))
+
+
+def evaluation_answer(answered: Answered) -> dict[str, Any]:
+    """Answer the decision and, to the authenticated asker, all that is behind it."""
+    decision = answered.decision
+    context: dict[str, Any] = {
+        "reason": decision.reason,
+        "position": decision.position,
+        "instant": rfc3339(decision.instant),
+        "semantics": decision.semantics,
+        "evidence": decision.evidence,
+    }
+    if decision.rule is not None:
+        context["rule"] = decision.rule
+    if decision.missing is not None:
+        context["missing"] = decision.missing
+    return {"decision": decision.allowed, "context": context}
+
+
+def _members(value: object, field: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidInput.of(field, "an object")
+    return value
+
+
+def _parts(question: dict[str, Any]) -> tuple[str, str, str]:
+    """Answer token, method and path of a question; members we do not know are allowed by AuthZEN, and not looked at."""
+    problems: list[Problem] = []
+
+    def text(entity: str, member: str, wanted: str | None = None) -> str:
+        value = question.get(entity)
+        if not isinstance(value, dict):
+            problems.append(Problem(entity, "an object"))
+            return ""
+        found = value.get(member)
+        if not isinstance(found, str) or not found:
+            problems.append(Problem(f"{entity}.{member}", "a string that is not empty"))
+            return ""
+        if wanted is not None and found != wanted:
+            problems.append(Problem(f"{entity}.{member}", f'"{wanted}" is what this ledger decides on'))
+        return found
+
+    text("subject", "type", "token")
+    token = text("subject", "id")
+    method = text("action", "name")
+    text("resource", "type", "route")
+    target = text("resource", "id")
+    if problems:
+        # The same member twice wrong (not an object) is said once.
+        raise InvalidInput(list(dict.fromkeys(problems)))
+    return token, method, target

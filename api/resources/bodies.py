@@ -1,0 +1,75 @@
+"""Bodies and parts of answers that the resources of management have in common."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from api.body import Body
+from ledger.instants import rfc3339
+from ledger.rules import Rule
+from ledger.states import Api, Client, RuleOfApi, RuleOfRole, Subject
+from ledger.tokens import stands
+
+Reason = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class Suspension(Body):
+    """Why, and up to when; without `until`: until reinstated. No personal data: the reason stands in the log for ever."""
+
+    reason: Reason
+    until: AwareDatetime | None = None
+
+
+class Because(Body):
+    """Why, if it is to be remembered."""
+
+    reason: Reason | None = None
+
+
+class RuleBody(Body):
+    """A rule. A deny has no `min_clearance`, an allow without one needs none."""
+
+    effect: Literal["allow", "deny"] = "allow"
+    methods: tuple[str, ...]
+    path: str
+    min_clearance: int | None = None
+
+    def checked(self, field: str) -> Rule:
+        """Answer the rule in its one spelling; InvalidInput names the member below `field`."""
+        return Rule.make(self.effect, self.methods, self.path, self.min_clearance, field)
+
+
+def checked_rule(rule: "str | RuleBody", field: str) -> Rule:
+    """Answer a rule that is written as a line (`allow GET,POST /orders/** clearance 3`) or as members."""
+    return Rule.parse(rule, field) if isinstance(rule, str) else rule.checked(field)
+
+
+class RuleIds(Body):
+    """Which rules, by their ids."""
+
+    rule_ids: Annotated[tuple[UUID, ...], Field(min_length=1)]
+
+
+def status_of(row: Subject | Client | Api, instant: datetime) -> dict[str, Any]:
+    """Answer the status of a row. `stands`: whether it lets things pass at `instant`; a suspension may be over."""
+    return {
+        "status": row.status,
+        "status_reason": row.status_reason,
+        "status_until": None if row.status_until is None else rfc3339(row.status_until),
+        "stands": stands(row.status, row.status_until, instant),
+        "cutoff_position": row.cutoff_position,
+        "changed_at_position": row.position,
+    }
+
+
+def rule_answer(rule: RuleOfRole | RuleOfApi) -> dict[str, Any]:
+    """Answer a rule without its API."""
+    return {
+        "rule_id": str(rule.rule_id),
+        "effect": rule.effect,
+        "methods": list(rule.methods),
+        "path": rule.path,
+        "min_clearance": rule.min_clearance,
+    }

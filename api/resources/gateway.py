@@ -1,0 +1,46 @@
+"""GET /gateway/nginx: the decision for nginx's `auth_request`, by status alone.
+
+nginx asks with the gateway's own secret in `Ledger-Gateway-Key`; original method, target and token are believed only then.
+Nothing is read from this endpoint's own query string. deploy/nginx.conf is ready to use.
+"""
+
+from typing import Final
+
+import falcon
+from falcon.asgi import Request, Response
+
+from api.asking import Asker, bearer_of, credentials_of_secret, decide_access
+from api.service import Service
+from ledger.errors import NotAuthenticated
+
+UNAUTHORIZED_HEADER: Final = 'Bearer realm="token-ledger", error="invalid_token"'
+
+
+class NginxGateway:
+    """200: may pass. 401: no token that stands. 403: it may not."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Answer by status; with 200 the identity for the upstream, in headers."""
+        key = req.get_header("Ledger-Gateway-Key")
+        method = req.get_header("X-Original-Method")
+        target = req.get_header("X-Original-URI")
+        if key is None:
+            raise NotAuthenticated("the header Ledger-Gateway-Key is needed")
+        asker = Asker(credentials_of_secret(key))
+        # Header values arrive as latin-1; what nginx forwards is the raw target, byte for byte.
+        answered = await decide_access(self._service, bearer_of(req), asker, method or "", target or "")
+        decision, standing = answered.decision, answered.standing
+        resp.set_header("Ledger-Reason", decision.reason)
+        resp.set_header("Ledger-Position", str(decision.position))
+        if decision.allowed and standing is not None:
+            resp.set_header("Ledger-Subject", str(standing.subject_id))
+            resp.set_header("Ledger-Client", answered.kept.clients[standing.client_id].name)
+            resp.set_header("Ledger-Token-Id", str(standing.token_id))
+        elif decision.token_stands:
+            resp.status = falcon.HTTP_403
+        else:
+            resp.status = falcon.HTTP_401
+            resp.set_header("WWW-Authenticate", UNAUTHORIZED_HEADER)

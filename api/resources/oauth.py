@@ -1,0 +1,213 @@
+"""/oauth/*: token (RFC 6749), introspection (RFC 7662), revocation (RFC 7009), for clients that authenticate."""
+
+from typing import Any, Final
+from uuid import UUID
+
+from falcon.asgi import Request, Response
+
+from api.asking import (
+    Asker,
+    Credentials,
+    asker_of,
+    basic_credentials,
+    credentials_of_secret,
+    decide_access,
+    read_presented,
+)
+from api.body import read_form
+from api.commands import carry_out, make_envelope
+from api.errors import OAuthError
+from api.issuing import issue_tokens, refresh_tokens, token_answer
+from api.people import check_password_of
+from api.scopes import Scope, read_scope
+from api.service import NOBODY, Service
+from ledger.errors import NotAuthenticated
+from ledger.identifiers import name_id
+from ledger.instants import rfc3339
+from ledger.log import Actor
+from ledger.states import Client
+from ledger.token_strings import digest_matches
+from ledger.tokens import Grant, GrantRefused, change_family, change_token
+from projections.reading import Keys
+from projections.reference import Kept
+
+GRANTS: Final = {"client_credentials", "refresh_token", "password"}
+
+
+def client_credentials(req: Request, form: dict[str, str]) -> tuple[Credentials, str]:
+    """Answer how the client authenticates, and the name of the method: one a request (RFC 6749 section 2.3)."""
+    basic = basic_credentials(req)
+    if basic is not None:
+        if "client_secret" in form or (name_id("client", form.get("client_id", "")) != basic.client_id and "client_id" in form):
+            raise OAuthError("invalid_request", "one way of client authentication a request")
+        return basic, "client_secret_basic"
+    if "client_id" not in form:
+        raise OAuthError("invalid_client", "client authentication is needed", status=401, challenge=True)
+    if "client_secret" in form:
+        return credentials_of_secret(form["client_secret"], form["client_id"]), "client_secret_post"
+    return Credentials(name_id("client", form["client_id"]), None), "none"
+
+
+async def authenticated_client(service: Service, credentials: Credentials) -> tuple[Client, Kept]:
+    """Answer the client the credentials are of, as of now."""
+    found, kept = await service.find(NOBODY)
+    return credentials.client(kept, found), kept
+
+
+class TokenEndpoint:
+    """POST /oauth/token."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Answer tokens for client_credentials, refresh_token or, for clients that may, password."""
+        form = await read_form(req)
+        grant_type = form.get("grant_type")
+        if grant_type is None:
+            raise OAuthError("invalid_request", "grant_type is missing")
+        if grant_type not in GRANTS:
+            raise OAuthError("unsupported_grant_type", "client_credentials, refresh_token or password")
+        credentials, method = client_credentials(req, form)
+        try:
+            client, kept = await authenticated_client(self._service, credentials)
+        except NotAuthenticated as error:
+            raise OAuthError("invalid_client", error.message, status=401, challenge=method == "client_secret_basic") from None
+        if grant_type not in client.grants:
+            raise OAuthError("unauthorized_client", "the client may not use this grant")
+        try:
+            resp.media = await self._grant(req, form, grant_type, client, kept, method)
+        except GrantRefused as error:
+            raise OAuthError(error.error, "the grant is refused") from None
+
+    async def _grant(
+        self, req: Request, form: dict[str, str], grant_type: str, client: Client, kept: Kept, method: str
+    ) -> dict[str, Any]:
+        service = self._service
+        scope = read_scope(kept, client, form.get("scope"), form.get("resource"))
+        actor = Actor("client", client.client_id, method)
+        if grant_type == "refresh_token":
+            if "refresh_token" not in form:
+                raise OAuthError("invalid_request", "refresh_token is missing")
+            envelope = make_envelope(req, service, actor, repeatable=False)
+            narrower = (scope.role_ids, scope.direct) if scope.asked else None
+            handout = await refresh_tokens(service, envelope, client, form["refresh_token"], narrower)
+            return token_answer(service, kept, handout)
+        if grant_type == "client_credentials":
+            if client.subject_id is None:
+                raise GrantRefused("the client is no subject", "unauthorized_client")
+            grant = _grant_of(client, client.subject_id, scope, with_refresh=False)
+        else:
+            if "username" not in form or "password" not in form:
+                raise OAuthError("invalid_request", "username and password are needed")
+            subject_id = await check_password_of(service, form["username"], form["password"])
+            if subject_id is None:
+                raise GrantRefused("wrong user or password")
+            actor = Actor("subject", subject_id, "password")
+            grant = _grant_of(client, subject_id, scope, with_refresh=True)
+        envelope = make_envelope(req, service, actor, repeatable=False)
+        return token_answer(service, kept, await issue_tokens(service, envelope, kept, client, grant))
+
+
+def _grant_of(client: Client, subject_id: UUID, scope: Scope, *, with_refresh: bool) -> Grant:
+    return Grant(
+        subject_id=subject_id,
+        client_id=client.client_id,
+        api_ids=scope.api_ids,
+        role_ids=scope.role_ids,
+        direct=scope.direct,
+        with_refresh=with_refresh,
+    )
+
+
+class Introspection:
+    """POST /oauth/introspect, by the resource server of an API, about tokens for that API (RFC 7662)."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Answer what the token stands for, or `active: false` and no more."""
+        form = await read_form(req)
+        if "token" not in form:
+            raise OAuthError("invalid_request", "token is missing")
+        asker = asker_of(req) if req.get_header("Authorization") else Asker(client_credentials(req, form)[0])
+        answered = await decide_access(self._service, form["token"], asker, "GET", "/")
+        decision, standing, kept = answered.decision, answered.standing, answered.kept
+        answer: dict[str, Any] = {
+            "active": decision.token_stands,
+            "position": decision.position,
+            "instant": rfc3339(decision.instant),
+        }
+        token = answered.found.token
+        if decision.token_stands and standing is not None and token is not None:
+            client = kept.clients[token.client_id]
+            scope = kept.scope_text(tuple(token.role_ids) if token.role_ids is not None else None, token.direct)
+            answer |= dict(token.claims or {}) | {
+                "active": True,
+                "iss": self._service.settings.issuer_url(),
+                "sub": str(token.subject_id),
+                "aud": [kept.apis[api_id].audience for api_id in token.api_ids],
+                "client_id": client.name,
+                "token_type": "Bearer",
+                "iat": int(token.issued_at.timestamp()),
+                "exp": int(token.expires_at.timestamp()),
+                "jti": str(token.token_id),
+                "strategy": token.strategy,
+            }
+            if scope is not None:
+                answer["scope"] = scope
+        resp.media = answer
+
+
+class Revocation:
+    """POST /oauth/revoke, by the client the token was issued to (RFC 7009)."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Revoke an access token, or with a refresh token its family. A token that is not there is no error."""
+        form = await read_form(req)
+        if "token" not in form:
+            raise OAuthError("invalid_request", "token is missing")
+        credentials, method = client_credentials(req, form)
+        service = self._service
+        try:
+            client, _ = await authenticated_client(service, credentials)
+        except NotAuthenticated as error:
+            raise OAuthError("invalid_client", error.message, status=401, challenge=method == "client_secret_basic") from None
+        presented = await read_presented(service, form["token"])
+        found, _ = await service.find(presented.token_id)
+        token = found.token
+        resp.media = {"position": found.position}
+        if token is None or (
+            presented.secret is not None and not digest_matches(token.secret_digest or bytes(32), presented.secret)
+        ):
+            return
+        written = "refresh" if token.kind == "refresh" else token.strategy
+        if presented.strategy != written or token.client_id != client.client_id:
+            return  # RFC 7009 section 2.2: the purpose is met, the string is no token of this client's
+        envelope = make_envelope(req, service, Actor("client", client.client_id, method), repeatable=False)
+        keys = Keys(tokens=[token.token_id], families=[token.family_id])
+        if token.kind == "refresh":
+            receipt = await carry_out(
+                service,
+                envelope,
+                keys,
+                lambda state, now: change_family(
+                    state, now, family_id=token.family_id, verb="revoke", reason="revoked by its client"
+                ),
+                urgent=True,
+            )
+        else:
+            receipt = await carry_out(
+                service,
+                envelope,
+                keys,
+                lambda state, now: change_token(
+                    state, now, token_id=token.token_id, verb="revoke", reason="revoked by its client"
+                ),
+                urgent=True,
+            )
+        resp.media = {"position": receipt.position}

@@ -1,0 +1,110 @@
+"""What one worker works with: made once, connected at its start (after the fork), and handed to every resource."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import psycopg
+
+from ledger.appender import Appender
+from ledger.database import make_pool, service_conninfo
+from ledger.errors import LedgerError
+from ledger.execute import Pool
+from ledger.passwords import Passwords
+from ledger.sealing import MasterKey
+from ledger.settings import Settings
+from projections.keyring import Keyring, renew_encryption_key
+from projections.lookup import Found, Lookup, LookupFailed
+from projections.reference import Kept, ReferenceKeeper
+from projections.retry_keys import RetryKeys
+
+logger = logging.getLogger(__name__)
+
+STATEMENT_TIMEOUT_SECONDS: Final = 5.0
+APPEND_TIMEOUT_SECONDS: Final = 30.0
+HOUSEKEEPING_SECONDS: Final = 15.0
+# No token has it: looking it up answers where the log is, and nothing else.
+NOBODY: Final = UUID(int=0)
+ATTEMPTS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The worker's parts. Each is documented where it is made."""
+
+    settings: Settings
+    master: MasterKey
+    pool: Pool
+    appender: Appender
+    lookup: Lookup
+    reference: ReferenceKeeper
+    keyring: Keyring
+    retry_keys: RetryKeys
+    passwords: Passwords
+
+    async def start(self) -> None:
+        """Connect; psycopg.OperationalError when the database cannot be reached."""
+        await self.pool.open(wait=True)
+        await self.appender.start()
+        await self.lookup.start()
+
+    async def stop(self) -> None:
+        """Finish what is waiting, then close."""
+        await self.lookup.stop()
+        await self.appender.stop()
+        await self.pool.close()
+        self.passwords.close()
+
+    async def find(self, token_id: UUID) -> tuple[Found, Kept]:
+        """Answer what stands about a token and the reference data of that very position, until the caller next awaits."""
+        for _ in range(ATTEMPTS):
+            found = await self.lookup.find(token_id)
+            kept = await self.reference.at(found.reference_position)
+            if kept is None:
+                continue  # the worker has seen a newer change meanwhile: what was found is past
+            if self.keyring.knows(kept):
+                return found, kept
+            await self.keyring.load(kept)
+        raise LookupFailed("reference data kept changing")
+
+    async def keep_house(self) -> None:
+        """Every few seconds, for ever: partitions ahead of the head, keys that are due, retry keys that are past."""
+        while True:
+            try:
+                async with self.pool.connection() as connection:
+                    await connection.execute("SELECT ledger.make_partitions()")
+                await self.retry_keys.forget_past()
+                found, kept = await self.find(NOBODY)
+                await renew_encryption_key(self.pool, self.appender, self.master, kept, found.instant)
+            except (psycopg.Error, LedgerError, TimeoutError) as error:
+                logger.warning("housekeeping failed, and is tried again: %s", type(error).__name__)
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+
+def make_service(settings: Settings, master: MasterKey, conninfo: str) -> Service:
+    """Make the parts of a worker over `conninfo` (as ledger_service), not yet connected."""
+    ordinary = service_conninfo(conninfo, statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS, application_name="token-ledger")
+    patient = service_conninfo(
+        conninfo, statement_timeout_seconds=APPEND_TIMEOUT_SECONDS, application_name="token-ledger append"
+    )
+    pool = make_pool(ordinary, max_size=settings.pool_size, wait_seconds=STATEMENT_TIMEOUT_SECONDS)
+    reference = ReferenceKeeper(pool)
+    return Service(
+        settings=settings,
+        master=master,
+        pool=pool,
+        appender=Appender(patient),
+        lookup=Lookup(ordinary),
+        reference=reference,
+        keyring=Keyring(pool, master, settings.issuer_url()),
+        retry_keys=RetryKeys(pool, master),
+        passwords=Passwords(
+            memory_kib=settings.password_memory_kib,
+            passes=settings.password_passes,
+            lanes=settings.password_lanes,
+            at_once=settings.password_hashes_at_once,
+            waiting=settings.password_hashes_waiting,
+        ),
+    )

@@ -1,0 +1,299 @@
+"""The decision: may this token call METHOD on this path? A pure function of position, instant, semantics and question.
+
+Everything it looks at was read at one position; the instant is that of the same statement. Asked again with the same, the
+answer is the same, for ever: a change of meaning gets the next number in EVALUATORS, and the released ones stay.
+tests/golden/decisions.json is a frozen corpus of answers.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from ledger.paths import Matcher, PathRefused, Template, canonical
+from ledger.rules import METHOD, Rule
+from ledger.states import Api, Client, Key, Role
+from ledger.tokens import stands
+
+SEMANTICS: Final = 1
+
+# Every reason a decision can give, with what it means. Stable: clients and dashboards compare them.
+REASONS: Final[Mapping[str, str]] = {
+    "allowed": "a rule allows it, and none denies it",
+    "unknown_token": "no token of this ledger, or its secret is wrong",
+    "not_an_access_token": "a refresh token cannot call anything",
+    "token_expired": "the token's time is over",
+    "token_suspended": "the token is suspended",
+    "token_revoked": "the token is revoked",
+    "wrong_audience": "the token is not for the API that asks",
+    "family_suspended": "the token's family is suspended",
+    "family_revoked": "the token's family is revoked",
+    "subject_suspended": "the subject is suspended",
+    "subject_erased": "the subject was erased",
+    "client_suspended": "the client the token was issued to is suspended",
+    "api_suspended": "the API is suspended",
+    "tokens_revoked_before": "all tokens of the subject, the client or the API up to a position were revoked",
+    "key_revoked": "a key the token was made with is revoked",
+    "bad_method": "not an HTTP method",
+    "path_too_long": "over 8 KiB",
+    "path_not_absolute": "not in origin form: it does not begin with /",
+    "path_not_ascii": "characters that belong percent-encoded",
+    "path_has_fragment": "a # in the path",
+    "path_too_many_segments": "over 64 segments",
+    "path_empty_segment": "two slashes together",
+    "path_dot_segment": "a segment . or ..",
+    "path_encoded_slash": "a slash after decoding",
+    "path_backslash": "a backslash",
+    "path_control_character": "a control character",
+    "path_double_encoded": "%XX left after decoding once",
+    "path_bad_escape": "a % without two hexadecimal digits",
+    "path_not_utf8": "not UTF-8 after decoding",
+    "path_semicolon": "a semicolon, which this API does not allow in paths",
+    "denied_by_rule": "a rule of the subject denies it",
+    "insufficient_clearance": "a rule allows it with a higher clearance than the subject has",
+    "not_in_scope": "a role or rule of the subject allows it, which the token's scope leaves out",
+    "no_rule": "no rule of the subject allows it",
+}
+
+
+class TokenStanding(NamedTuple):
+    """What the views say of one token at one position; columns of the lookup's statement, in their order."""
+
+    token_id: UUID
+    position: int
+    family_id: UUID
+    generation: int
+    kind: str
+    strategy: str
+    subject_id: UUID
+    client_id: UUID
+    api_ids: list[UUID]
+    role_ids: list[UUID] | None
+    direct: bool
+    secret_digest: bytes | None
+    key_ids: list[UUID]
+    name: str | None
+    claims: dict[str, Any] | None
+    issued_at: datetime
+    expires_at: datetime
+    token_status: str | None
+    token_status_until: datetime | None
+    token_status_position: int | None
+    family_status: str | None
+    family_status_until: datetime | None
+    family_position: int | None
+    family_generation: int | None
+    subject_kind: str
+    subject_status: str
+    subject_status_until: datetime | None
+    subject_position: int
+    subject_cutoff_position: int
+    subject_clearance: int
+    subject_role_ids: list[UUID]
+    subject_rules: list[dict[str, Any]] | None
+    subject_rules_position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedRule:
+    """A rule and where the log says so."""
+
+    rule: Rule
+    position: int
+
+
+@dataclass(slots=True)
+class Reference:
+    """Clients, APIs, roles, keys by id, and the compiled rules of each API's roles, as of one position."""
+
+    position: int = 0
+    clients: dict[UUID, Client] = field(default_factory=dict)
+    apis: dict[UUID, Api] = field(default_factory=dict)
+    roles: dict[UUID, Role] = field(default_factory=dict)
+    keys: dict[UUID, Key] = field(default_factory=dict)
+    matchers: dict[UUID, Matcher[UUID, PlacedRule]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked. `api_id` is fixed by who asks, never by the request. `secret_matches`: None where there is no secret."""
+
+    api_id: UUID
+    method: str
+    target: str
+    secret_matches: bool | None
+    instant: datetime
+    position: int
+    semantics: int = SEMANTICS
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer. `token_stands`: it is the path and the rules that said no, or yes. `evidence`: positions behind it."""
+
+    allowed: bool
+    token_stands: bool
+    reason: str
+    position: int
+    instant: datetime
+    semantics: int
+    evidence: dict[str, int]
+    rule: dict[str, Any] | None = None
+    missing: dict[str, int] | None = None
+
+
+def decide(question: Question, token: TokenStanding | None, reference: Reference) -> Decision:
+    """Decide under the semantics of the question; KeyError for semantics that were never released."""
+    return EVALUATORS[question.semantics](question, token, reference)
+
+
+def why_not_standing(
+    question: Question, token: TokenStanding | None, reference: Reference, evidence: dict[str, int]
+) -> str | None:
+    """Answer why the token does not stand for the asking API, or None when it does; its evidence is added.
+
+    The order is the order of the answer: the token itself, its audience, then family, subject, client, API, cut-offs, keys.
+    """
+    now = question.instant
+    if token is None or question.secret_matches is False:
+        return "unknown_token"
+    evidence["token"] = token.position
+    if token.kind != "access":
+        return "not_an_access_token"
+    if now >= token.expires_at:
+        return "token_expired"
+    if token.token_status is not None:
+        evidence["token"] = token.token_status_position or token.position
+        if not stands(token.token_status, token.token_status_until, now):
+            return f"token_{token.token_status}"
+    if question.api_id not in token.api_ids:
+        return "wrong_audience"
+    if token.family_status is not None:
+        evidence["family"] = token.family_position or 0
+        if not stands(token.family_status, token.family_status_until, now):
+            return f"family_{token.family_status}"
+    evidence["subject"] = token.subject_position
+    if not stands(token.subject_status, token.subject_status_until, now):
+        return f"subject_{token.subject_status}"
+    client = reference.clients[token.client_id]
+    evidence["client"] = client.position
+    if not stands(client.status, client.status_until, now):
+        return "client_suspended"
+    api = reference.apis[question.api_id]
+    evidence["api"] = api.position
+    if not stands(api.status, api.status_until, now):
+        return "api_suspended"
+    cutoff = cutoff_position(token, client, [reference.apis[api_id] for api_id in token.api_ids])
+    if token.position <= cutoff:
+        evidence["cutoff"] = cutoff
+        return "tokens_revoked_before"
+    for key_id in token.key_ids:
+        key = reference.keys[key_id]
+        evidence["key"] = max(evidence.get("key", 0), key.position)
+        if key.status == "revoked":
+            return "key_revoked"
+    return None
+
+
+def cutoff_position(token: TokenStanding, client: Client, apis: Iterable[Api]) -> int:
+    """Answer the position up to which tokens are dead: the maximum over subject, client and the APIs of the audience."""
+    return max(token.subject_cutoff_position, client.cutoff_position, *(api.cutoff_position for api in apis))
+
+
+def _evaluate_1(question: Question, token: TokenStanding | None, reference: Reference) -> Decision:
+    evidence: dict[str, int] = {}
+    reason = why_not_standing(question, token, reference, evidence)
+    token_stands = reason is None
+
+    def answer(
+        reason: str, *, allowed: bool = False, rule: dict[str, Any] | None = None, missing: dict[str, int] | None = None
+    ) -> Decision:
+        return Decision(
+            allowed, token_stands, reason, question.position, question.instant, question.semantics, evidence, rule, missing
+        )
+
+    if reason is not None or token is None:
+        return answer(reason or "unknown_token")
+    if METHOD.fullmatch(question.method) is None:
+        return answer("bad_method")
+    try:
+        segments = canonical(question.target, semicolons=reference.apis[question.api_id].semicolons)
+    except PathRefused as refused:
+        return answer(refused.reason)
+
+    own = str(token.subject_id)
+    found: list[tuple[UUID | None, PlacedRule]] = []
+    if token.subject_rules and token.subject_rules_position is not None:
+        rules = _own_rules(token.subject_id, token.subject_rules_position, token.subject_rules).get(question.api_id)
+        if rules is not None:
+            found += rules.match(question.method, segments, (None,), own)
+    matcher = reference.matchers.get(question.api_id)
+    if matcher is not None:
+        held = [role_id for role_id in token.subject_role_ids if _is_standing(reference.roles.get(role_id))]
+        found += matcher.match(question.method, segments, held, own)
+
+    # A deny of any role or rule of the subject, whatever the token's scope: asking for less never sheds it.
+    best: tuple[UUID | None, PlacedRule] | None = None
+    lacking: tuple[UUID | None, PlacedRule] | None = None
+    left_out = False
+    for role_id, placed in found:
+        if placed.rule.effect == "deny":
+            return answer("denied_by_rule", rule=_rule_answer(role_id, placed, reference, evidence))
+        in_scope = token.direct if role_id is None else token.role_ids is None or role_id in token.role_ids
+        if not in_scope:
+            left_out = True
+        elif (placed.rule.min_clearance or 0) > token.subject_clearance:
+            if lacking is None or _order(placed) < _order(lacking[1]):
+                lacking = (role_id, placed)
+        elif best is None or _order(placed) < _order(best[1]):
+            best = (role_id, placed)
+    if best is not None:
+        return answer("allowed", allowed=True, rule=_rule_answer(*best, reference, evidence))
+    if lacking is not None:
+        needed = lacking[1].rule.min_clearance or 0
+        return answer(
+            "insufficient_clearance",
+            rule=_rule_answer(*lacking, reference, evidence),
+            missing={"needed": needed, "has": token.subject_clearance},
+        )
+    return answer("not_in_scope" if left_out else "no_rule")
+
+
+EVALUATORS: Final[Mapping[int, Callable[[Question, TokenStanding | None, Reference], Decision]]] = {1: _evaluate_1}
+
+
+def _is_standing(role: Role | None) -> bool:
+    return role is not None and not role.removed
+
+
+def _order(placed: PlacedRule) -> tuple[int, int, str]:
+    """Which of several rules is named: the one that asks least, then the oldest. The answer never depends on memory layout."""
+    return placed.rule.min_clearance or 0, placed.position, placed.rule.path
+
+
+def _rule_answer(role_id: UUID | None, placed: PlacedRule, reference: Reference, evidence: dict[str, int]) -> dict[str, Any]:
+    evidence["rule"] = placed.position
+    if role_id is not None:
+        evidence["role"] = reference.roles[role_id].position
+    role = "direct" if role_id is None else reference.roles[role_id].name
+    return {"role": role, "rule": placed.rule.line()}
+
+
+# A subject's own rules, compiled. What stands at a position never changes, so subject and position name it for ever.
+_compiled: Final[dict[tuple[UUID, int], dict[UUID, Matcher[None, PlacedRule]]]] = {}
+_MAX_COMPILED: Final = 10_000
+
+
+def _own_rules(subject_id: UUID, position: int, rules: list[dict[str, Any]]) -> dict[UUID, Matcher[None, PlacedRule]]:
+    matchers = _compiled.get((subject_id, position))
+    if matchers is None:
+        matchers = {}
+        for rule in rules:
+            placed = PlacedRule(Rule(rule["effect"], tuple(rule["methods"]), rule["path"], rule["min_clearance"]), position)
+            matcher = matchers.setdefault(UUID(rule["api_id"]), Matcher())
+            matcher.add(None, UUID(rule["rule_id"]), placed.rule.methods, Template.parse(rule["path"]), placed)
+        if len(_compiled) >= _MAX_COMPILED:
+            _compiled.clear()
+        _compiled[subject_id, position] = matchers
+    return matchers

@@ -1,0 +1,286 @@
+"""The strings that prove themselves: JWT, encrypted claims, encrypted JWT. PyJWT signs and verifies, joserfc encrypts.
+
+The libraries do the cryptography; what they would let pass, and we do not, is refused before they see it: the algorithm
+comes from the key and the key from our own set by `kid` (RFC 8725 section 3.1); headers are the exact members we write;
+base64url has one spelling; members stand once; claims have exact types (RFC 9068 section 2.2). An ECDSA signature has two
+valid forms, s and n - s: both are the same token here, because state hangs on `jti`, never on the string.
+
+Expiry is not checked here: the ledger compares at the database's instant (decisions.py).
+"""
+
+import base64
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
+from uuid import UUID
+
+import jwt
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
+from joserfc import jwe
+from joserfc.errors import JoseError
+from joserfc.jwk import OctKey
+
+from ledger import jsontext
+from ledger.errors import InvalidInput, LedgerError
+from ledger.token_strings import MAX_TOKEN_CHARACTERS, PREFIXES, checksum
+
+SigningAlgorithm = Literal["EdDSA", "ES256"]
+Reason = Literal["malformed", "type", "unknown_key", "algorithm", "signature", "decryption", "claims"]
+
+JWT_TYPE: Final = "at+jwt"  # RFC 9068 section 2.1
+ENCRYPTED_TYPE: Final = "tl-at+jwe"
+NESTED_TYPE: Final = "at+jwe"
+SECRET_BYTES: Final = 32
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
+_JWS: Final = jwt.PyJWS(algorithms=["EdDSA", "ES256"])
+_JWE: Final = jwe.JWERegistry(algorithms=["dir", "A256GCM"])
+
+
+class InvalidToken(LedgerError):
+    """The string is not a token of ours. `reason` says why; no part of the string is quoted."""
+
+    code = "invalid_token"
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(f"not a valid token: {reason}")
+        self.reason = reason
+
+
+class BadKeySet(LedgerError):
+    """Keys that cannot be used together, or at all; the message names each problem, and no key material."""
+
+    code = "bad_key_set"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SigningKey:
+    """A private key that signs, of one algorithm: Ed25519 for EdDSA (RFC 8037), P-256 for ES256 (RFC 7518)."""
+
+    key_id: UUID
+    algorithm: SigningAlgorithm
+    private: Ed25519PrivateKey | EllipticCurvePrivateKey
+
+    @classmethod
+    def generate(cls, key_id: UUID, algorithm: SigningAlgorithm) -> Self:
+        """Make a new key."""
+        private = Ed25519PrivateKey.generate() if algorithm == "EdDSA" else generate_private_key(SECP256R1())
+        return cls(key_id, algorithm, private)
+
+    @classmethod
+    def from_private_bytes(cls, key_id: UUID, algorithm: str, data: bytes) -> Self:
+        """Read what `private_bytes` wrote. BadKeySet when the key is not of this algorithm."""
+        private = load_der_private_key(data, None)
+        if algorithm == "EdDSA" and isinstance(private, Ed25519PrivateKey):
+            return cls(key_id, "EdDSA", private)
+        if algorithm == "ES256" and isinstance(private, EllipticCurvePrivateKey) and isinstance(private.curve, SECP256R1):
+            return cls(key_id, "ES256", private)
+        raise BadKeySet(f"the key {key_id} is no key for {algorithm}")
+
+    def private_bytes(self) -> bytes:
+        """Answer the key as PKCS #8 DER, to be sealed by the caller."""
+        return self.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+    def public_jwk(self) -> dict[str, str]:
+        """Answer the public key as it is published (RFC 7517): no private member."""
+        members: dict[str, str] = {"kid": str(self.key_id), "use": "sig", "alg": self.algorithm}
+        if isinstance(self.private, Ed25519PrivateKey):
+            return members | {"kty": "OKP", "crv": "Ed25519", "x": _encode(self.private.public_key().public_bytes_raw())}
+        numbers = self.private.public_key().public_numbers()
+        return members | {
+            "kty": "EC",
+            "crv": "P-256",
+            "x": _encode(numbers.x.to_bytes(32, "big")),
+            "y": _encode(numbers.y.to_bytes(32, "big")),
+        }
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class EncryptionKey:
+    """A secret key for `dir` with A256GCM: 32 bytes."""
+
+    key_id: UUID
+    secret: bytes
+
+
+class KeySet:
+    """Our own keys by `kid`, validated together."""
+
+    def __init__(self, signing: Iterable[SigningKey] = (), encryption: Iterable[EncryptionKey] = ()) -> None:
+        """BadKeySet: a kid twice, or a secret that is not 32 random bytes."""
+        signing, encryption = list(signing), list(encryption)
+        problems: list[str] = []
+        kids = [*(key.key_id for key in signing), *(key.key_id for key in encryption)]
+        problems += [f"{kid}: twice" for kid in sorted({kid for kid in kids if kids.count(kid) > 1}, key=str)]
+        for key in encryption:
+            if len(key.secret) != SECRET_BYTES or len(set(key.secret)) < 8:
+                problems.append(f"{key.key_id}: not 32 random bytes")
+        if problems:
+            raise BadKeySet("; ".join(problems))
+        self.signing: Mapping[str, SigningKey] = {str(key.key_id): key for key in signing}
+        self.encryption: Mapping[str, EncryptionKey] = {str(key.key_id): key for key in encryption}
+        self._public = {kid: key.private.public_key() for kid, key in self.signing.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # joserfc advises against raw secrets of unknown origin; these are random
+            self._secrets = {kid: OctKey.import_key(key.secret) for kid, key in self.encryption.items()}
+
+    def verify(self, text: str, kid: str) -> bytes:
+        """Answer the payload under the signing key of this kid. InvalidToken: unknown_key, signature."""
+        key = self.signing.get(kid)
+        if key is None:
+            raise InvalidToken("unknown_key")
+        try:
+            verified = _JWS.decode_complete(text, key=self._public[kid], algorithms=[key.algorithm])
+        except (jwt.InvalidTokenError, InvalidSignature, ValueError):
+            raise InvalidToken("signature") from None
+        payload: bytes = verified["payload"]
+        return payload
+
+    def decrypt(self, text: str, kid: str) -> bytes:
+        """Answer the plain text under the encryption key of this kid. InvalidToken: unknown_key, decryption."""
+        secret = self._secrets.get(kid)
+        if secret is None:
+            raise InvalidToken("unknown_key")
+        try:
+            plain = jwe.decrypt_compact(text, secret, registry=_JWE).plaintext
+        except (JoseError, ValueError):
+            raise InvalidToken("decryption") from None
+        if plain is None:
+            raise InvalidToken("decryption")
+        return plain
+
+    def encrypt(self, plain: bytes, kid: str, header: Mapping[str, str]) -> str:
+        """Answer a compact JWE with `dir` and A256GCM; joserfc draws a random 96-bit IV (RFC 7518 section 5.3)."""
+        protected = {"alg": "dir", "enc": "A256GCM", "kid": kid, **header}
+        return jwe.encrypt_compact(protected, plain, self._secrets[kid], registry=_JWE)
+
+
+def write_jwt(claims: Mapping[str, Any], keys: KeySet, key_id: UUID) -> str:
+    """Answer a signed JWT, `typ: at+jwt`."""
+    key = keys.signing[str(key_id)]
+    payload = jsontext.dumps(claims).encode()
+    return _JWS.encode(payload, key.private, algorithm=key.algorithm, headers={"typ": JWT_TYPE, "kid": str(key_id)})
+
+
+def write_encrypted(claims: Mapping[str, Any], keys: KeySet, key_id: UUID) -> str:
+    """Answer the claims as an encrypted string: prefix, JWE, checksum."""
+    body = PREFIXES["access"] + keys.encrypt(jsontext.dumps(claims).encode(), str(key_id), {"typ": ENCRYPTED_TYPE})
+    return body + checksum(body)
+
+
+def write_jwe(claims: Mapping[str, Any], keys: KeySet, signing_key_id: UUID, encryption_key_id: UUID) -> str:
+    """Answer a JWT that was signed and then encrypted (RFC 7519 section 11.2)."""
+    inner = write_jwt(claims, keys, signing_key_id).encode()
+    return keys.encrypt(inner, str(encryption_key_id), {"typ": NESTED_TYPE, "cty": "JWT"})
+
+
+def read_jwt(text: str, keys: KeySet, issuer: str) -> UUID:
+    """Answer the `jti` of a JWT of ours. InvalidToken."""
+    header, _, _ = _segments(text, 3)
+    members = _header(header, {"alg", "kid", "typ"})
+    if members["typ"] != JWT_TYPE:
+        raise InvalidToken("type")
+    key = keys.signing.get(members["kid"])
+    if key is not None and members["alg"] != key.algorithm:
+        raise InvalidToken("algorithm")
+    return _jti(keys.verify(text, members["kid"]), issuer)
+
+
+def read_encrypted(text: str, keys: KeySet, issuer: str) -> UUID:
+    """Answer the `jti` of an encrypted string of ours. InvalidToken."""
+    prefix = PREFIXES["access"]
+    body, check = text[:-6], text[-6:]
+    if not text.isascii() or not body.startswith(prefix) or check != checksum(body):
+        raise InvalidToken("malformed")
+    return _jti(_decrypted(body.removeprefix(prefix), keys, {"typ": ENCRYPTED_TYPE}), issuer)
+
+
+def read_jwe(text: str, keys: KeySet, issuer: str) -> UUID:
+    """Answer the `jti` of an encrypted JWT of ours. InvalidToken."""
+    inner = _decrypted(text, keys, {"typ": NESTED_TYPE, "cty": "JWT"})
+    try:
+        return read_jwt(inner.decode("ascii"), keys, issuer)
+    except UnicodeDecodeError:
+        raise InvalidToken("malformed") from None
+
+
+def _decrypted(text: str, keys: KeySet, expected: Mapping[str, str]) -> bytes:
+    segments = _segments(text, 5)
+    members = _header(segments[0], {"alg", "enc", "kid", *expected})
+    if (members["alg"], members["enc"]) != ("dir", "A256GCM") or segments[1]:
+        raise InvalidToken("algorithm")
+    if any(members[name] != value for name, value in expected.items()):
+        raise InvalidToken("type")
+    if len(segments[2]) != 16 or len(segments[4]) != 22:  # 96 bits of IV, 128 bits of tag
+        raise InvalidToken("malformed")
+    return keys.decrypt(text, members["kid"])
+
+
+def _segments(text: str, count: int) -> Sequence[str]:
+    """Split a compact serialisation; each segment in the one spelling of base64url (RFC 4648 section 3.5, no padding)."""
+    if len(text) > MAX_TOKEN_CHARACTERS or not text.isascii():
+        raise InvalidToken("malformed")
+    segments = text.split(".")
+    if len(segments) != count:
+        raise InvalidToken("malformed")
+    for segment in segments:
+        if _SEGMENT.fullmatch(segment) is None or len(segment) % 4 == 1 or _encode(_decode(segment)) != segment:
+            raise InvalidToken("malformed")
+    return segments
+
+
+def _header(segment: str, names: set[str]) -> dict[str, str]:
+    """Answer the header's members: exactly these names, each a string. `crit`, `jku`, `jwk`, `x5u`, `zip` are no such names."""
+    try:
+        members = jsontext.loads(_decode(segment), max_bytes=MAX_TOKEN_CHARACTERS)
+    except InvalidInput:
+        raise InvalidToken("malformed") from None
+    if not isinstance(members, dict) or set(members) != names or not all(isinstance(v, str) for v in members.values()):
+        raise InvalidToken("malformed")
+    return members
+
+
+def _jti(payload: bytes, issuer: str) -> UUID:
+    """Answer the `jti` of claims that are whole and of exact types, from this issuer."""
+    try:
+        claims = jsontext.loads(payload, max_bytes=MAX_TOKEN_CHARACTERS)
+    except InvalidInput:
+        raise InvalidToken("claims") from None
+    if not isinstance(claims, dict):
+        raise InvalidToken("claims")
+    texts = [claims.get(name) for name in ("iss", "sub", "client_id", "jti")]
+    numbers = [claims.get(name) for name in ("iat", "exp")]
+    audience = claims.get("aud")
+    if (
+        not all(isinstance(text, str) and text for text in texts)
+        or not all(type(number) is int and number > 0 for number in numbers)
+        or not isinstance(audience, list)
+        or not audience
+        or not all(isinstance(api, str) and api for api in audience)
+        or claims["iss"] != issuer
+    ):
+        raise InvalidToken("claims")
+    try:
+        jti = UUID(claims["jti"])
+    except ValueError:
+        raise InvalidToken("claims") from None
+    if str(jti) != claims["jti"]:
+        raise InvalidToken("claims")
+    return jti
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def _decode(segment: str) -> bytes:
+    return base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))

@@ -1,0 +1,86 @@
+"""Strict JSON (RFC 8259, I-JSON's rules of RFC 7493 and ours): what PostgreSQL and every reader understand alike."""
+
+import json
+from typing import Any, Final, NoReturn
+
+from ledger.errors import InvalidInput
+
+MAX_INTEGER: Final = 2**53 - 1
+MAX_DEPTH: Final = 32
+
+
+def loads(data: bytes, *, max_bytes: int, floats: bool = False) -> object:
+    """Answer the value of a JSON text. InvalidInput: not UTF-8 or not JSON, more than `max_bytes`, a member twice, NUL or a
+    lone surrogate, an integer beyond 2^53 - 1, deeper than 32; without `floats` any fraction or exponent."""
+    if len(data) > max_bytes:
+        raise InvalidInput.of("", f"at most {max_bytes} bytes")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidInput.of("", "UTF-8") from None
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_members,
+            parse_constant=_no_constant,
+            parse_float=float if floats else _no_float,
+            parse_int=_integer,
+        )
+    except InvalidInput:
+        raise
+    except (ValueError, RecursionError):
+        raise InvalidInput.of("", "JSON") from None
+    check(value, floats=floats)
+    return value
+
+
+def check(value: object, *, floats: bool = False) -> None:
+    """Refuse a parsed value that breaks the rules, naming where: InvalidInput."""
+    _check(value, "", 0, floats)
+
+
+def dumps(value: object) -> str:
+    """Answer the canonical text: compact, members sorted."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _check(value: object, field: str, depth: int, floats: bool) -> None:
+    if depth > MAX_DEPTH:
+        raise InvalidInput.of(field[:200], f"nested no deeper than {MAX_DEPTH}")
+    if isinstance(value, str):
+        if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            raise InvalidInput.of(field[:200], "no NUL and no lone surrogate")
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            _check(name, field, depth, floats)
+            _check(member, f"{field}.{name}" if field else name, depth + 1, floats)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _check(item, f"{field}.{number}" if field else str(number), depth + 1, floats)
+    elif isinstance(value, float) and (not floats or value != value or value in (float("inf"), float("-inf"))):
+        raise InvalidInput.of(field[:200], "numbers are integers" if not floats else "a finite number")
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise InvalidInput.of(name[:100].encode("utf-8", "replace").decode(), "stands twice")
+            seen.add(name)
+    return members
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 17 or abs(int(digits)) > MAX_INTEGER:
+        raise InvalidInput.of("", "integers within 2^53 - 1")
+    return int(digits)
+
+
+def _no_float(_: str) -> NoReturn:
+    raise InvalidInput.of("", "numbers are integers")
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise InvalidInput.of("", "NaN and Infinity are not JSON")

@@ -1,0 +1,127 @@
+"""Reference data kept in a worker: clients, APIs, roles, rules, keys, and the compiled matcher of each API.
+
+What is kept is used only for an answer whose own query says that nothing of it changed since: the query returns the
+position of the newest change, and `ReferenceKeeper.at` answers for exactly that position, or says to ask again.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from psycopg.rows import TupleRow
+from pydantic import TypeAdapter
+
+from ledger.decisions import PlacedRule, Reference
+from ledger.execute import Pool
+from ledger.paths import Matcher, Template
+from ledger.rules import Rule
+from ledger.states import Api, Client, Key, Role
+
+# What changed after one position up to another. Each row is a whole state, so the newest of a key is what stands; read at a
+# fixed position the answer never changes, so that two statements are as good as one.
+CHANGES: Final = """
+SELECT
+  (SELECT jsonb_agg(to_jsonb(x)) FROM (SELECT DISTINCT ON (v.client_id) v.* FROM views.clients v
+    WHERE v.position > %(after)s AND v.position <= %(upto)s ORDER BY v.client_id, v.position DESC) AS x) AS clients,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM (SELECT DISTINCT ON (v.api_id) v.* FROM views.apis v
+    WHERE v.position > %(after)s AND v.position <= %(upto)s ORDER BY v.api_id, v.position DESC) AS x) AS apis,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM (SELECT DISTINCT ON (v.role_id) v.* FROM views.roles v
+    WHERE v.position > %(after)s AND v.position <= %(upto)s ORDER BY v.role_id, v.position DESC) AS x) AS roles,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM (SELECT DISTINCT ON (v.key_id) v.* FROM views.keys v
+    WHERE v.position > %(after)s AND v.position <= %(upto)s ORDER BY v.key_id, v.position DESC) AS x) AS keys
+"""
+RULE_CHANGES: Final = """
+SELECT DISTINCT ON (v.role_id, v.rule_id) v.role_id, v.rule_id, v.effect, v.methods, v.path, v.min_clearance,
+  v.withdrawn, v.position
+FROM views.role_rules v
+WHERE v.position > %(after)s AND v.position <= %(upto)s
+ORDER BY v.role_id, v.rule_id, v.position DESC
+"""
+_CLIENTS: Final[TypeAdapter[list[Client]]] = TypeAdapter(list[Client])
+_APIS: Final[TypeAdapter[list[Api]]] = TypeAdapter(list[Api])
+_ROLES: Final[TypeAdapter[list[Role]]] = TypeAdapter(list[Role])
+_KEYS: Final[TypeAdapter[list[Key]]] = TypeAdapter(list[Key])
+
+
+@dataclass(slots=True)
+class Kept(Reference):
+    """Reference data as a worker keeps it: the evaluator's, and the names that people use."""
+
+    _role_ids: dict[str, UUID] = field(default_factory=dict)
+
+    def role_id(self, name: str) -> UUID | None:
+        """Answer the id of the role `api:role` names, or None."""
+        return self._role_ids.get(name)
+
+    def role_name(self, role_id: UUID) -> str:
+        """Answer `api:role`."""
+        role = self.roles[role_id]
+        return f"{self.apis[role.api_id].name}:{role.name}"
+
+    def role_names(self, role_ids: Iterable[UUID]) -> list[str]:
+        """Answer the names of roles that are not removed, in order."""
+        return sorted(self.role_name(role_id) for role_id in role_ids if not self.roles[role_id].removed)
+
+    def scope_text(self, role_ids: Iterable[UUID] | None, direct: bool) -> str | None:
+        """Answer a scope as OAuth writes it; None for a token that no scope restricts."""
+        if role_ids is None:
+            return None
+        return " ".join([*self.role_names(role_ids), *(["direct"] if direct else [])])
+
+    def take(self, clients: list[Client], apis: list[Api], roles: list[Role], keys: list[Key], rules: list[TupleRow]) -> None:
+        """Put changed rows in the place of what was there."""
+        self.clients.update((client.client_id, client) for client in clients)
+        self.apis.update((api.api_id, api) for api in apis)
+        self.keys.update((key.key_id, key) for key in keys)
+        for role in roles:
+            self.roles[role.role_id] = role
+            name = self.role_name(role.role_id)
+            if not role.removed:
+                self._role_ids[name] = role.role_id
+            elif self._role_ids.get(name) == role.role_id:
+                del self._role_ids[name]
+        for role_id, rule_id, effect, methods, path, min_clearance, withdrawn, position in rules:
+            matcher = self.matchers.setdefault(self.roles[role_id].api_id, Matcher())
+            if withdrawn:
+                matcher.remove(role_id, rule_id)
+            else:
+                placed = PlacedRule(Rule(effect, tuple(methods), path, min_clearance), position)
+                matcher.add(role_id, rule_id, placed.rule.methods, Template.parse(path), placed)
+
+
+class ReferenceKeeper:
+    """Keeps the newest reference data that any lookup of this worker has seen."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._kept = Kept()
+        self._advancing = asyncio.Lock()
+
+    async def at(self, position: int) -> Kept | None:
+        """Answer the data as of this newest change; None when a newer one was taken meanwhile, so that the lookup is past.
+
+        What is answered is as of `position` until the caller next awaits.
+        """
+        if self._kept.position < position:
+            async with self._advancing:
+                if self._kept.position < position:
+                    await self._advance(position)
+        return self._kept if self._kept.position == position else None
+
+    async def _advance(self, position: int) -> None:
+        interval = {"after": self._kept.position, "upto": position}
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(CHANGES, interval)).fetchone()
+            rules = await (await connection.execute(RULE_CHANGES, interval)).fetchall()
+        assert row is not None
+        clients, apis, roles, keys = row
+        self._kept.take(
+            _CLIENTS.validate_python(clients or []),
+            _APIS.validate_python(apis or []),
+            _ROLES.validate_python(roles or []),
+            _KEYS.validate_python(keys or []),
+            rules,
+        )
+        self._kept.position = position
