@@ -9,6 +9,10 @@ Which one to ask for:
     clock           moves or stops the clock of `database`; any_clock: of `any_database`
     appender        a started Appender on `any_database`, stopped after the test
     connection      an open connection of the service to `any_database`, as ledger.database makes them
+    ledger_server   the real command with two workers on a ledger that the tests of one module share: names are made unique
+                    (calls.py)
+    http, admin     HTTP clients of it: without credentials, and as its first administrator, logged in anew for each test
+    server_clock    its clock, which only ever moves ahead: later tests see it where it was left
 
 An async test is marked `@pytest.mark.anyio` (a whole module: `pytestmark = pytest.mark.anyio`), and so is one that asks for an
 async fixture.
@@ -20,6 +24,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import httpx
 import psycopg
 import pytest
 from psycopg import AsyncConnection, sql
@@ -30,6 +35,7 @@ from ledger.database import connect, service_conninfo
 from ledger.embedded import EmbeddedPostgres
 from projections.install import install
 from tests.postgres import create_database, drop_database, postgres_servers, running_server
+from tests.serving import Served, served
 
 # What tests write need not outlive a crash of the machine; the tests of crashes start servers of their own.
 FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
@@ -181,3 +187,32 @@ async def appender(any_database: Database) -> AsyncIterator[Appender]:
     await appender.start()
     yield appender
     await appender.stop()
+
+
+@pytest.fixture(scope="module")
+def ledger_server(
+    server_named: Callable[[str], EmbeddedPostgres], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    server = server_named(NEWEST)
+    with _new_database(server, None) as database:
+        log = tmp_path_factory.mktemp("server") / "server.log"
+        service = server.conninfo("ledger_service", database.name)
+        with served(service, database.owner, log=log, prepared=lambda: _test_clock(database)) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def server_clock(ledger_server: Served) -> Clock:
+    return Clock(ledger_server.owner)
+
+
+@pytest.fixture
+def http(ledger_server: Served) -> Iterator[httpx.Client]:
+    with ledger_server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def admin(ledger_server: Served) -> Iterator[httpx.Client]:
+    with ledger_server.admin() as client:
+        yield client

@@ -1,0 +1,111 @@
+"""A running server for tests: the real command, two workers, on a database of the test's server."""
+
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+MASTER_KEY = secrets.token_hex(32)
+READY_SECONDS = 30.0
+# The floors: what is tested is not how long a hash takes.
+CHEAP_PASSWORDS = {"TOKEN_LEDGER_PASSWORD_MEMORY_KIB": "19456", "TOKEN_LEDGER_PASSWORD_PASSES": "2"}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that runs: where, its first administrator, its process."""
+
+    url: str
+    username: str
+    password: str
+    process: subprocess.Popen[str]
+    owner: str  # conninfo of the database's superuser
+    log: Path | None  # what the server prints
+
+    def client(self) -> httpx.Client:
+        """Answer an HTTP client of the server, without any credentials."""
+        return httpx.Client(base_url=self.url, timeout=30)
+
+    def admin(self) -> httpx.Client:
+        """Answer an HTTP client of the server, with the administrator's token."""
+        credentials = {"username": self.username, "password": self.password}
+        answer = httpx.post(f"{self.url}/login", json=credentials, timeout=30)
+        assert answer.status_code == 200, answer.text
+        client = self.client()
+        client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        return client
+
+
+def free_port() -> int:
+    """Answer a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def command(*arguments: str) -> list[str]:
+    """Answer the command line of `token-ledger` of this environment."""
+    return [str(Path(sys.executable).with_name("token-ledger")), *arguments]
+
+
+@contextmanager
+def served(
+    service: str,
+    owner: str,
+    *,
+    workers: int = 2,
+    log: Path | None = None,
+    prepared: Callable[[], object] = lambda: None,
+    **settings: str,
+) -> Iterator[Served]:
+    """Install a ledger in this database and serve it; `service` and `owner` are conninfos.
+
+    `prepared` is called between installing and serving; `settings` are variables of the environment.
+    """
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TOKEN_LEDGER_")} | {
+        "TOKEN_LEDGER_DATABASE_URL": service,
+        "TOKEN_LEDGER_OWNER_DATABASE_URL": owner,
+        "TOKEN_LEDGER_MASTER_KEY": MASTER_KEY,
+        "TOKEN_LEDGER_PORT": str(port),
+        "TOKEN_LEDGER_WORKERS": str(workers),
+        **CHEAP_PASSWORDS,
+        **settings,
+    }
+    shown = subprocess.run(command("init"), env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+    found = re.search(r"password: +(\S+)", shown)
+    assert found is not None, shown
+    prepared()
+    url = f"http://127.0.0.1:{port}"
+    with log.open("w") if log is not None else nullcontext(subprocess.DEVNULL) as output:
+        process = subprocess.Popen(command("serve"), env=environment, stdout=output, stderr=subprocess.STDOUT, text=True)
+        try:
+            wait_until_ready(url)
+            yield Served(url, "admin", found[1], process, owner, log)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=60)
+
+
+def wait_until_ready(url: str) -> None:
+    """Wait until the server answers that it is ready."""
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            if httpx.get(f"{url}/readyz", timeout=2).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < deadline, "the server did not become ready"
+        time.sleep(0.05)
