@@ -15,7 +15,9 @@ BEGIN
       FROM history e
       CROSS JOIN LATERAL (VALUES
         (e.payload ->> 'subject_id'), (e.payload ->> 'client_id'), (e.payload ->> 'api_id'), (e.payload ->> 'role_id'), (e.payload ->> 'key_id'),
-        (e.payload ->> 'token_id'), (e.payload ->> 'family_id'), (e.payload ->> 'holder_id'), (e.metadata -> 'actor' ->> 'id')) AS m(entity_id)
+        (e.payload ->> 'token_id'), (e.payload ->> 'family_id'), (e.payload ->> 'holder_id'), (e.metadata -> 'actor' ->> 'id')
+        -- The roles that a subject was granted, or that were withdrawn from it.
+        UNION ALL SELECT r.role_id FROM jsonb_array_elements_text(coalesce(e.payload -> 'granted', e.payload -> 'withdrawn')) AS r(role_id)) AS m(entity_id)
       WHERE e.position BETWEEN p_from AND p_to AND e.type NOT IN ('token_issued', 'token_rotated') AND m.entity_id IS NOT NULL
     -- Apart from the others, so that the bulk of a log is not taken to pieces for nothing: a fifth of the time.
     UNION ALL

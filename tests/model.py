@@ -26,6 +26,8 @@ from ledger.events import (
     RoleRulesGranted,
     RoleRulesWithdrawn,
     SubjectChanged,
+    SubjectRolesGranted,
+    SubjectRolesWithdrawn,
     SubjectRulesChanged,
     TokenIssued,
     TokenRotated,
@@ -127,6 +129,8 @@ def _columns(row: Any) -> Row:
 def _concerned(recorded: Recorded) -> set[UUID]:
     """Answer whom audit finds the event by: issues and rotations only by an actor that is neither subject nor client."""
     about = {getattr(recorded.event, field, None) for field in ABOUT}
+    if isinstance(recorded.event, SubjectRolesGranted | SubjectRolesWithdrawn):
+        about |= {*getattr(recorded.event, "granted", ()), *getattr(recorded.event, "withdrawn", ())}
     if isinstance(recorded.event, TokenIssued | TokenRotated):
         found = {recorded.actor.id} - about
     else:
