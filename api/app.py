@@ -9,7 +9,7 @@ from falcon.asgi import App, Request, Response
 
 from api.errors import install_error_handlers
 from api.middleware import Lifespan, RequestContext
-from api.resources import access, apis, clients, gateway, issue, keys, login, me, oauth, roles, subjects, wellknown
+from api.resources import access, apis, audit, clients, gateway, issue, keys, login, me, oauth, roles, subjects, wellknown
 from api.service import Service
 
 
@@ -65,6 +65,8 @@ ROUTES: Final = (
     Route("/v1/apis/{name}/roles/{role}/rules/withdraw", roles.Roles, "rules_withdraw"),
     Route("/v1/tokens", issue.IssueToken),
     Route("/v1/keys", keys.KeyList),
+    Route("/v1/audit/events", audit.AuditEvents),
+    Route("/v1/audit/timeline", audit.AuditTimeline),
     Route("/.well-known/oauth-authorization-server", wellknown.Metadata),
     Route("/.well-known/jwks.json", wellknown.PublicKeys),
     Route("/healthz", wellknown.Health),

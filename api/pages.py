@@ -1,18 +1,24 @@
 """Query parameters and pages of listings: keyset paging, at most 1,000 a page."""
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from falcon.asgi import Request
 
 from ledger.errors import InvalidInput
+from ledger.jsontext import MAX_INTEGER
 
 MAX_PAGE: Final = 1_000
 DEFAULT_PAGE: Final = 100
+# RFC 3339 section 5.6, to the microsecond: PostgreSQL knows no less.
+_INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 Item = TypeVar("Item")
+Default = TypeVar("Default")
 
 
 def read_query(req: Request, allowed: Collection[str]) -> dict[str, str]:
@@ -44,7 +50,7 @@ def read_choice(query: dict[str, str], name: str, choices: Collection[str]) -> s
     return value
 
 
-def read_uuid(query: dict[str, str], name: str, default: UUID) -> UUID:
+def read_uuid(query: dict[str, str], name: str, default: Default) -> UUID | Default:
     """Answer a parameter that is an id, or the default without it."""
     if name not in query:
         return default
@@ -52,6 +58,35 @@ def read_uuid(query: dict[str, str], name: str, default: UUID) -> UUID:
     if identifier is None:
         raise InvalidInput.of(name, "a UUID")
     return identifier
+
+
+def read_position(query: dict[str, str], name: str, rule: str = "a position: 1 or more") -> int | None:
+    """Answer a parameter that is a position of the log, or None without it."""
+    if name not in query:
+        return None
+    text = query[name]
+    if not (text.isascii() and text.isdigit() and len(text) <= 16 and 1 <= int(text) <= MAX_INTEGER):
+        raise InvalidInput.of(name, rule)
+    return int(text)
+
+
+def read_cursor(query: dict[str, str]) -> int | None:
+    """Answer the position that a page follows, or None for the first."""
+    return read_position(query, "cursor", "the `next` of the page before")
+
+
+def read_instant(query: dict[str, str], name: str) -> datetime | None:
+    """Answer a parameter that is an instant, or None without it."""
+    if name not in query:
+        return None
+    text = query[name]
+    try:
+        if _INSTANT.fullmatch(text) is None:
+            raise ValueError
+        return datetime.fromisoformat(text.upper())
+    except ValueError:
+        rule = "an instant as in RFC 3339, such as 2030-06-01T12:00:00Z (a + in a query is written %2B)"
+        raise InvalidInput.of(name, rule) from None
 
 
 def uuid_of(text: str) -> UUID | None:

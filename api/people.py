@@ -1,12 +1,14 @@
 """People and their passwords: the same work and the same answer whoever is asked for."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from api.service import NOBODY, Service
 from ledger.errors import InvalidInput
 from ledger.sealing import SubjectKey
+from ledger.states import Subject
 from ledger.tokens import stands
 from ledger.user_names import user_name_id
 from projections.reading import Keys, read_state
@@ -41,6 +43,17 @@ async def profile_of(service: Service, subject_id: UUID, sealed_profile: bytes |
     plain = await _unsealed(service, subject_id, sealed_profile, "profile")
     profile: dict[str, Any] = {} if plain is None else json.loads(plain)
     return profile
+
+
+async def profiles_of(service: Service, rows: Sequence[Subject]) -> dict[UUID, dict[str, Any]]:
+    """Answer the profiles in clear, of those that have one and whose key is there."""
+    sealed_keys = await read_sealed_keys(service.pool, [row.subject_id for row in rows if row.sealed_profile is not None])
+    profiles: dict[UUID, dict[str, Any]] = {}
+    for row in rows:
+        if row.sealed_profile is not None and row.subject_id in sealed_keys:
+            key = SubjectKey.open(service.master, row.subject_id, sealed_keys[row.subject_id])
+            profiles[row.subject_id] = json.loads(key.unseal(row.sealed_profile, "profile"))
+    return profiles
 
 
 async def _unsealed(service: Service, subject_id: UUID, sealed: bytes | None, field: str) -> bytes | None:

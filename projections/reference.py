@@ -5,11 +5,12 @@ position of the newest change, and `ReferenceKeeper.at` answers for exactly that
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from pydantic import TypeAdapter
 
@@ -38,6 +39,21 @@ SELECT DISTINCT ON (v.role_id, v.rule_id) v.role_id, v.rule_id, v.effect, v.meth
 FROM views.role_rules v
 WHERE v.position > %(after)s AND v.position <= %(upto)s
 ORDER BY v.role_id, v.rule_id, v.position DESC
+"""
+# The clients, APIs and keys that are asked for, as they were at each of some positions.
+AS_OF: Final = """
+SELECT k.position,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(client_ids)s::uuid[]) AS i(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.clients v WHERE v.client_id = i.id AND v.position <= k.position
+      ORDER BY v.position DESC LIMIT 1) AS x) AS clients,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(api_ids)s::uuid[]) AS i(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.apis v WHERE v.api_id = i.id AND v.position <= k.position
+      ORDER BY v.position DESC LIMIT 1) AS x) AS apis,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(key_ids)s::uuid[]) AS i(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.keys v WHERE v.key_id = i.id AND v.position <= k.position
+      ORDER BY v.position DESC LIMIT 1) AS x) AS keys
+FROM unnest(%(positions)s::bigint[]) AS k(position)
+ORDER BY k.position
 """
 _CLIENTS: Final[TypeAdapter[list[Client]]] = TypeAdapter(list[Client])
 _APIS: Final[TypeAdapter[list[Api]]] = TypeAdapter(list[Api])
@@ -125,3 +141,31 @@ class ReferenceKeeper:
             rules,
         )
         self._kept.position = position
+
+
+async def read_reference_as_of(
+    connection: AsyncConnection[TupleRow],
+    positions: Sequence[int],
+    *,
+    client_ids: Sequence[UUID],
+    api_ids: Sequence[UUID],
+    key_ids: Sequence[UUID],
+) -> dict[int, Reference]:
+    """Answer these clients, APIs and keys as they were at each of the positions; roles and rules are left out."""
+    parameters = {
+        "positions": list(positions),
+        "client_ids": list(client_ids),
+        "api_ids": list(api_ids),
+        "key_ids": list(key_ids),
+    }
+    rows = await (await connection.execute(AS_OF, parameters)).fetchall()
+    return {
+        position: Reference(
+            position,
+            {client.client_id: client for client in _CLIENTS.validate_python(clients or [])},
+            {api.api_id: api for api in _APIS.validate_python(apis or [])},
+            {},
+            {key.key_id: key for key in _KEYS.validate_python(keys or [])},
+        )
+        for position, clients, apis, keys in rows
+    }

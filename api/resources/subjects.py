@@ -1,7 +1,5 @@
 """/v1/subjects: people and service accounts, their roles and own rules, suspension, revocation, erasure."""
 
-import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -14,6 +12,7 @@ from api.asking import authorize
 from api.body import Body, read_body, read_optional_body
 from api.commands import carry_out, make_envelope
 from api.pages import read_choice, read_limit, read_query, read_uuid, uuid_of
+from api.people import profiles_of
 from api.resources.bodies import Because, RuleBody, RuleIds, Suspension, rule_answer, status_of
 from api.service import Service
 from ledger import subjects
@@ -151,7 +150,7 @@ class Subjects:
             status=read_choice(query, "status", STATUSES),
             role_id=_role_id(caller.kept, query["role"]) if "role" in query else None,
         )
-        profiles = await _profiles(service, page.rows)
+        profiles = await profiles_of(service, page.rows)
         resp.media = {
             "subjects": [_answer(row, profiles, caller.kept, page.instant) for row in page.rows],
             "next": str(page.rows[-1].subject_id) if len(page.rows) == limit else None,
@@ -170,7 +169,7 @@ class Subjects:
             row = reading.state.subjects[name.holder_id]
             # Renamed or erased between the two readings: the name is nobody's any more.
             if row.name_id == name_id:
-                found = [_answer(row, await _profiles(service, [row]), kept, reading.instant)]
+                found = [_answer(row, await profiles_of(service, [row]), kept, reading.instant)]
         resp.media = {
             "subjects": found,
             "next": None,
@@ -190,7 +189,7 @@ class Subjects:
         row = reading.state.subjects.get(identifier)
         if row is None:
             raise UnknownSubject(identifier)
-        resp.media = _answer(row, await _profiles(service, [row]), caller.kept, reading.instant) | {
+        resp.media = _answer(row, await profiles_of(service, [row]), caller.kept, reading.instant) | {
             "position": reading.position,
             "instant": rfc3339(reading.instant),
         }
@@ -468,17 +467,6 @@ class Subjects:
             await store_sealed_key(service.pool, subject_id, "subject", sealed_key)
             sealed_keys = await read_sealed_keys(service.pool, [subject_id])
         return row, SubjectKey.open(service.master, subject_id, sealed_keys[subject_id])
-
-
-async def _profiles(service: Service, rows: Sequence[Subject]) -> dict[UUID, dict[str, Any]]:
-    """Answer the profiles in clear, of those that have one and whose key is there."""
-    sealed_keys = await read_sealed_keys(service.pool, [row.subject_id for row in rows if row.sealed_profile is not None])
-    profiles: dict[UUID, dict[str, Any]] = {}
-    for row in rows:
-        if row.sealed_profile is not None and row.subject_id in sealed_keys:
-            key = SubjectKey.open(service.master, row.subject_id, sealed_keys[row.subject_id])
-            profiles[row.subject_id] = json.loads(key.unseal(row.sealed_profile, "profile"))
-    return profiles
 
 
 def _answer(row: Subject, profiles: dict[UUID, dict[str, Any]], kept: Kept, instant: datetime) -> dict[str, Any]:

@@ -1,0 +1,411 @@
+"""What auditors ask: the events that match filters, page by page, and the states of a thing as of many positions.
+
+Events are read through ledger.history, never from the table. A request scans a fixed number of index entries whatever the
+size of the log: for every filter the next positions that can match are found by an index, what all of them can match is
+checked on the events themselves, and a page that had to stop says where the next one begins.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any, Final, LiteralString, NamedTuple, TypeVar
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from pydantic import TypeAdapter
+
+from ledger.states import Client, Family, Subject
+
+Connection = AsyncConnection[TupleRow]
+Row = TypeVar("Row")
+
+# Index entries looked at for one filter in one request.
+SCANNED: Final = 2_000
+# Of payloads as PostgreSQL stores them, compressed: a page holds one event at least, and then no more than this.
+PAGE_BYTES: Final = 1_000_000
+# Events looked at in one go; fewer where fewer are asked for.
+MIN_CHUNK: Final = 100
+
+# Where the log is, the positions that two instants mean, and the version that a stream has where the page before ended.
+BOUNDS: Final = """
+SELECT at.position, at.instant,
+  (SELECT v.log_id FROM views.logs v ORDER BY v.position DESC LIMIT 1),
+  (SELECT b.last_position FROM ledger.batches b WHERE b.recorded_at < %(from_time)s::timestamptz
+    ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1),
+  (SELECT b.last_position FROM ledger.batches b WHERE b.recorded_at < %(to_time)s::timestamptz
+    ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1),
+  (SELECT h.version FROM ledger.history h WHERE h.position = %(cursor)s::bigint AND h.stream = %(stream)s::uuid)
+FROM (SELECT coalesce((SELECT b.last_position FROM ledger.batches b ORDER BY b.last_position DESC LIMIT 1), 0) AS position,
+    ledger.clock() AS instant OFFSET 0) AS at
+"""
+
+# What can concern an entity, in four indexes: issues and rotations have no audit entries and are found by their tokens.
+NEWEST_OF_ENTITIES: Final = """
+SELECT
+  ARRAY(SELECT v.position FROM views.audit_entries v
+    WHERE v.entity_id = k.entity_id AND v.position BETWEEN %(first)s::bigint AND %(last)s::bigint
+    ORDER BY v.position DESC LIMIT %(scanned)s::integer),
+  ARRAY(SELECT v.position FROM views.tokens v
+    WHERE v.subject_id = k.entity_id AND v.position BETWEEN %(first)s::bigint AND %(last)s::bigint
+    ORDER BY v.position DESC LIMIT %(scanned)s::integer),
+  ARRAY(SELECT v.position FROM views.tokens v
+    WHERE v.client_id = k.entity_id AND v.position BETWEEN %(first)s::bigint AND %(last)s::bigint
+    ORDER BY v.position DESC LIMIT %(scanned)s::integer),
+  ARRAY(SELECT v.position FROM views.tokens v
+    WHERE v.token_id = k.entity_id AND v.position BETWEEN %(first)s::bigint AND %(last)s::bigint
+    ORDER BY v.position DESC LIMIT %(scanned)s::integer)
+FROM unnest(%(entity_ids)s::uuid[]) WITH ORDINALITY AS k(entity_id, ordinal)
+ORDER BY k.ordinal
+"""
+NEWEST_OF_TYPES: Final = """
+SELECT ARRAY(SELECT h.position FROM ledger.history h
+    WHERE h.type = k.type AND h.position BETWEEN %(first)s::bigint AND %(last)s::bigint
+    ORDER BY h.position DESC LIMIT %(scanned)s::integer)
+FROM unnest(%(types)s::text[]) WITH ORDINALITY AS k(type, ordinal)
+ORDER BY k.ordinal
+"""
+# By versions, as the index is: a bound by position alone would have a long stream walked to get there.
+NEWEST_OF_STREAM: Final = """
+SELECT ARRAY(SELECT h.position FROM ledger.history h
+    WHERE h.stream = s.stream AND h.position BETWEEN s.first_position AND s.last_position
+      AND h.version BETWEEN %(first_version)s::integer AND %(last_version)s::integer
+    ORDER BY h.version DESC LIMIT %(scanned)s::integer)
+FROM ledger.streams s
+WHERE s.stream = %(stream)s::uuid
+"""
+# The same the other way round.
+OLDEST_OF_ENTITIES: Final = NEWEST_OF_ENTITIES.replace(" DESC", "")
+OLDEST_OF_TYPES: Final = NEWEST_OF_TYPES.replace(" DESC", "")
+OLDEST_OF_STREAM: Final = NEWEST_OF_STREAM.replace(" DESC", "")
+LAST_VERSION: Final = 2**31 - 1
+
+# The events at these positions that match every filter, in the order of the positions. `matched`: how many do, before the page
+# is full.
+EVENTS: Final = """
+SELECT m.position, m.stream, m.version, m.type, m.schema_version, m.payload, m.metadata, m.recorded_at, m.bytes, m.matched
+FROM (
+  SELECT k.ordinal, h.position, h.stream, h.version, h.type, h.schema_version, h.payload, h.metadata, h.recorded_at,
+    count(*) OVER () AS matched, sum(pg_column_size(h.payload)) OVER (ORDER BY k.ordinal) AS bytes,
+    pg_column_size(h.payload) AS own_bytes
+  FROM unnest(%(positions)s::bigint[]) WITH ORDINALITY AS k(position, ordinal)
+  CROSS JOIN LATERAL (SELECT v.* FROM ledger.history v WHERE v.position = k.position LIMIT 1) AS h
+  WHERE (%(types)s::text[] IS NULL OR h.type = ANY (%(types)s::text[]))
+    AND (%(subject_id)s::uuid IS NULL
+      OR %(subject_id)s::uuid::text IN (h.payload ->> 'subject_id', h.payload ->> 'holder_id'))
+    AND (%(client_id)s::uuid IS NULL OR h.payload ->> 'client_id' = %(client_id)s::uuid::text)
+    AND (%(api_id)s::uuid IS NULL OR h.payload ->> 'api_id' = %(api_id)s::uuid::text)
+    AND (%(token_id)s::uuid IS NULL OR h.payload ->> 'token_id' = %(token_id)s::uuid::text
+      OR h.payload -> 'tokens' @> jsonb_build_array(jsonb_build_object('token_id', %(token_id)s::uuid)))
+    AND (%(family_id)s::uuid IS NULL OR h.payload ->> 'family_id' = %(family_id)s::uuid::text)
+    AND (%(role_id)s::uuid IS NULL
+      OR %(role_id)s::uuid::text IN (h.payload ->> 'role_id', h.payload ->> 'holder_id')
+      OR h.payload -> 'granted' ? %(role_id)s::uuid::text OR h.payload -> 'withdrawn' ? %(role_id)s::uuid::text)
+    AND (%(key_id)s::uuid IS NULL OR h.payload ->> 'key_id' = %(key_id)s::uuid::text)
+    AND (%(actor_id)s::uuid IS NULL OR h.metadata -> 'actor' ->> 'id' = %(actor_id)s::uuid::text)) AS m
+WHERE m.bytes - m.own_bytes < %(bytes)s::bigint
+ORDER BY m.ordinal
+LIMIT %(limit)s::integer
+"""
+
+# The state of a thing as of each of these positions.
+SUBJECT_AS_OF: Final = """
+SELECT k.position, to_jsonb(x)
+FROM unnest(%(positions)s::bigint[]) AS k(position)
+CROSS JOIN LATERAL (SELECT v.* FROM views.subjects v
+  WHERE v.subject_id = %(key)s::uuid AND v.position <= k.position ORDER BY v.position DESC LIMIT 1) AS x
+ORDER BY k.position
+"""
+FAMILY_AS_OF: Final = """
+SELECT k.position, to_jsonb(x)
+FROM unnest(%(positions)s::bigint[]) AS k(position)
+CROSS JOIN LATERAL (SELECT v.* FROM views.families v
+  WHERE v.family_id = %(key)s::uuid AND v.position <= k.position ORDER BY v.position DESC LIMIT 1) AS x
+ORDER BY k.position
+"""
+CLIENT_AS_OF: Final = """
+SELECT k.position, to_jsonb(x)
+FROM unnest(%(positions)s::bigint[]) AS k(position)
+CROSS JOIN LATERAL (SELECT v.* FROM views.clients v
+  WHERE v.client_id = %(key)s::uuid AND v.position <= k.position ORDER BY v.position DESC LIMIT 1) AS x
+ORDER BY k.position
+"""
+# Where a one-time refresh token was used: the family's next generation. After its issue that is the next row, but for
+# suspensions.
+SUCCESSION: Final = """
+SELECT v.position FROM views.families v
+WHERE v.family_id = %(family_id)s AND v.position > %(position)s AND v.generation > %(generation)s
+ORDER BY v.position LIMIT 1
+"""
+_SUBJECT: Final = TypeAdapter(Subject)
+_FAMILY: Final = TypeAdapter(Family)
+_CLIENT: Final = TypeAdapter(Client)
+
+
+class RecordedEvent(NamedTuple):
+    """An event where the log has it; columns of ledger.history."""
+
+    position: int
+    stream: UUID
+    version: int
+    type: str
+    schema_version: int
+    payload: dict[str, Any]
+    metadata: dict[str, Any]
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What an event must match: all that are not None.
+
+    `subject_id`, `client_id` ...: what the event is about; `actor_id`: who did it; `types`: one of them.
+    """
+
+    subject_id: UUID | None = None
+    client_id: UUID | None = None
+    api_id: UUID | None = None
+    token_id: UUID | None = None
+    family_id: UUID | None = None
+    role_id: UUID | None = None
+    key_id: UUID | None = None
+    actor_id: UUID | None = None
+    types: tuple[str, ...] | None = None
+
+    def entities(self) -> list[UUID]:
+        """Answer the ids that are found by their entries and tokens; a family's events are its stream."""
+        ids = (self.subject_id, self.client_id, self.api_id, self.token_id, self.role_id, self.key_id, self.actor_id)
+        return [entity_id for entity_id in ids if entity_id is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which part of the log, and which way: positions inclusive, `from_time` inclusive, `to_time` exclusive.
+
+    `cursor` is the `next` of the page before: what follows it is answered.
+    """
+
+    from_position: int | None = None
+    to_position: int | None = None
+    from_time: datetime | None = None
+    to_time: datetime | None = None
+    newest_first: bool = True
+    cursor: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events in the order asked for, as of a position and an instant. `next` None: there are no more up to there."""
+
+    events: Sequence[RecordedEvent]
+    next: int | None
+    position: int
+    instant: datetime
+    log_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """A part of the log, resolved: positions first .. last; `cursor_version` of the stream that is walked, at the cursor."""
+
+    position: int
+    instant: datetime
+    log_id: UUID
+    first: int
+    last: int
+    cursor_version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Positions, by their distance from the start, that one filter can match: all of them up to `reach`; None: to the end."""
+
+    distances: frozenset[int]
+    reach: int | None
+
+    def covers(self, distance: int) -> bool:
+        """Say whether a position that could match at this distance would be among them."""
+        return self.reach is None or distance <= self.reach
+
+
+async def read_events(connection: Connection, filters: Filters, span: Span, *, limit: int) -> EventPage:
+    """Answer the events of the span that match, at most `limit`, in its order.
+
+    Fewer, and even none, with a `next` where the scan or the size of the page had to stop before. Three statements or a few
+    more, each a snapshot of its own: what stands at a position never changes, and none reads above the head of the first.
+    """
+    bounds = await _resolve(connection, span, filters.family_id)
+    sources: list[Source] = []
+    if entity_ids := filters.entities():
+        sources += [_source(b, span) for b in await _branches_of_entities(connection, entity_ids, bounds, span)]
+    if filters.family_id is not None:
+        sources.append(_source(await _branches_of_stream(connection, filters.family_id, bounds, span), span))
+    if filters.types is not None:
+        sources.append(_source(await _branches_of_types(connection, filters.types, bounds, span), span))
+    return await _page(connection, sources, filters, bounds, span, limit)
+
+
+async def read_life(
+    connection: Connection,
+    token_id: UUID,
+    ends_at: datetime,
+    entity_ids: Sequence[UUID],
+    positions: Sequence[int],
+    types: tuple[str, ...],
+    span: Span,
+    *,
+    limit: int,
+) -> EventPage:
+    """Answer the events of these types about a token, about any of the entities until `ends_at`, and at these positions.
+
+    What is answered of the entities may be about other tokens of theirs. The page is made as that of `read_events`.
+    """
+    bounds = await _resolve(connection, span, None)
+    until = await _resolve(connection, replace(span, to_time=ends_at), None)
+    own = await _branches_of_entities(connection, [token_id], bounds, span)
+    shared = await _branches_of_entities(connection, entity_ids, replace(bounds, last=min(bounds.last, until.last)), span)
+    source = _source([*(branch for of_one in (*own, *shared) for branch in of_one), positions], span)
+    return await _page(connection, [source], Filters(types=types), bounds, span, limit)
+
+
+async def read_succession(connection: Connection, family_id: UUID, position: int, generation: int) -> int | None:
+    """Answer where a family came to a later generation than the one issued at `position`, or None."""
+    parameters = {"family_id": family_id, "position": position, "generation": generation}
+    row = await (await connection.execute(SUCCESSION, parameters)).fetchone()
+    return None if row is None else row[0]
+
+
+async def read_subjects_as_of(connection: Connection, subject_id: UUID, positions: Sequence[int]) -> dict[int, Subject]:
+    """Answer the subject as it was at each of these positions; before it was registered it is left out."""
+    return await _as_of(connection, SUBJECT_AS_OF, subject_id, positions, _SUBJECT)
+
+
+async def read_families_as_of(connection: Connection, family_id: UUID, positions: Sequence[int]) -> dict[int, Family]:
+    """Answer the family as it was at each of these positions."""
+    return await _as_of(connection, FAMILY_AS_OF, family_id, positions, _FAMILY)
+
+
+async def read_clients_as_of(connection: Connection, client_id: UUID, positions: Sequence[int]) -> dict[int, Client]:
+    """Answer the client as it was at each of these positions."""
+    return await _as_of(connection, CLIENT_AS_OF, client_id, positions, _CLIENT)
+
+
+async def _as_of(
+    connection: Connection, query: LiteralString, key: UUID, positions: Sequence[int], rows: TypeAdapter[Row]
+) -> dict[int, Row]:
+    found = await (await connection.execute(query, {"positions": list(positions), "key": key})).fetchall()
+    return {position: rows.validate_python(row) for position, row in found}
+
+
+# ------------------------------------------------------------------------------------------- from a filter to positions
+
+
+async def _resolve(connection: Connection, span: Span, stream: UUID | None) -> _Bounds:
+    parameters = {"from_time": span.from_time, "to_time": span.to_time, "cursor": span.cursor, "stream": stream}
+    row = await (await connection.execute(BOUNDS, parameters)).fetchone()
+    assert row is not None
+    position, instant, log_id, before_from, before_to, cursor_version = row
+    firsts = [1, span.from_position or 1, (before_from or 0) + 1]
+    lasts = [position] if span.to_position is None else [position, span.to_position]
+    if span.to_time is not None:
+        lasts.append(before_to or 0)
+    if span.cursor is not None:
+        (lasts if span.newest_first else firsts).append(span.cursor + (-1 if span.newest_first else 1))
+    return _Bounds(position, instant, log_id, max(firsts), min(lasts), cursor_version)
+
+
+async def _branches_of_entities(
+    connection: Connection, entity_ids: Sequence[UUID], bounds: _Bounds, span: Span
+) -> list[Sequence[Sequence[int]]]:
+    query = NEWEST_OF_ENTITIES if span.newest_first else OLDEST_OF_ENTITIES
+    parameters = {"entity_ids": list(entity_ids), "first": bounds.first, "last": bounds.last, "scanned": SCANNED}
+    return list(await (await connection.execute(query, parameters)).fetchall())
+
+
+async def _branches_of_types(
+    connection: Connection, types: Sequence[str], bounds: _Bounds, span: Span
+) -> Sequence[Sequence[int]]:
+    query = NEWEST_OF_TYPES if span.newest_first else OLDEST_OF_TYPES
+    parameters = {"types": list(types), "first": bounds.first, "last": bounds.last, "scanned": SCANNED}
+    return [row[0] for row in await (await connection.execute(query, parameters)).fetchall()]
+
+
+async def _branches_of_stream(connection: Connection, stream: UUID, bounds: _Bounds, span: Span) -> Sequence[Sequence[int]]:
+    first, last = 1, LAST_VERSION
+    if bounds.cursor_version is not None:
+        first, last = (1, bounds.cursor_version - 1) if span.newest_first else (bounds.cursor_version + 1, LAST_VERSION)
+    query = NEWEST_OF_STREAM if span.newest_first else OLDEST_OF_STREAM
+    parameters = {"stream": stream, "first_version": first, "last_version": last, "scanned": SCANNED}
+    return [row[0] for row in await (await connection.execute(query, parameters)).fetchall()]
+
+
+def _distance(position: int, span: Span) -> int:
+    """Answer a number that grows along the way: of two positions the one that comes later has the greater."""
+    return -position if span.newest_first else position
+
+
+def _source(branches: Sequence[Sequence[int]], span: Span) -> Source:
+    """Answer what branches hold together: it is whole as far as the branch that was cut off first."""
+    cut = [_distance(branch[-1], span) for branch in branches if len(branch) == SCANNED]
+    distances = frozenset(_distance(position, span) for branch in branches for position in branch)
+    return Source(distances, min(cut) if cut else None)
+
+
+def candidates(sources: Sequence[Source]) -> tuple[list[int], int | None]:
+    """Answer the distances at which every source can match, in order, and how far they are whole; None: to the end.
+
+    The source that reaches farthest leads, and each of the others strikes out what it would have, as far as it is whole.
+    """
+    lead = max(sources, key=lambda source: float("inf") if source.reach is None else source.reach)
+    common = [
+        distance
+        for distance in lead.distances
+        if lead.covers(distance) and all(distance in s.distances or not s.covers(distance) for s in sources)
+    ]
+    return sorted(common), lead.reach
+
+
+async def _page(
+    connection: Connection, sources: Sequence[Source], filters: Filters, bounds: _Bounds, span: Span, limit: int
+) -> EventPage:
+    """Answer the page of the events at the positions where all sources meet."""
+    positions: Sequence[int]
+    if sources:
+        distances, reach = candidates(sources)
+        positions = [p for p in (abs(distance) for distance in distances) if bounds.first <= p <= bounds.last]
+    else:
+        # Everything: positions have no holes.
+        reach = None
+        positions = range(bounds.first, bounds.last + 1)
+        positions = positions[::-1] if span.newest_first else positions
+    events: list[RecordedEvent] = []
+    chunk, bytes_left = max(limit + 1, MIN_CHUNK), PAGE_BYTES
+    for start in range(0, len(positions), chunk):
+        some = positions[start : start + chunk]
+        found, matched, bytes_taken = await _events_at(connection, some, filters, limit + 1 - len(events), bytes_left)
+        events += found
+        bytes_left -= bytes_taken
+        if len(events) > limit or len(found) < matched:
+            # Full, by number or by size.
+            events = events[:limit]
+            return EventPage(events, events[-1].position, bounds.position, bounds.instant, bounds.log_id)
+    end = _distance(bounds.first if span.newest_first else bounds.last, span)
+    following = None if reach is None or reach >= end else abs(reach)
+    return EventPage(events, following, bounds.position, bounds.instant, bounds.log_id)
+
+
+async def _events_at(
+    connection: Connection, positions: Sequence[int], filters: Filters, limit: int, bytes_left: int
+) -> tuple[list[RecordedEvent], int, int]:
+    """Answer those at these positions that match, how many there would be but for their size, and how large they are."""
+    parameters = asdict(filters) | {
+        "types": None if filters.types is None else list(filters.types),
+        "positions": list(positions),
+        "bytes": bytes_left,
+        "limit": limit,
+    }
+    rows = await (await connection.execute(EVENTS, parameters)).fetchall()
+    if not rows:
+        return [], 0, 0
+    *_, bytes_taken, matched = rows[-1]
+    return [RecordedEvent(*row[:-2]) for row in rows], min(limit, matched), int(bytes_taken)
