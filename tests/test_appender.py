@@ -10,17 +10,16 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from ledger.appender import Appender, CommandRefused, NotRecorded, OutcomeUnknown, Overloaded
 from ledger.database import connect
 from ledger.log import Actor, Command, Outcome
 from tests.builders import command, subject_registered, token, token_issued
 from tests.conftest import Database
+from tests.proxy import Proxy
 
 pytestmark = pytest.mark.anyio
-
-READY_FOR_QUERY = b"Z\x00\x00\x00\x05I"  # the end of an answer, outside a transaction
 
 
 async def ask(database: Database, query: str) -> list[Any]:
@@ -184,59 +183,6 @@ async def test_a_payload_of_megabytes_is_recorded_whole(any_database: Database, 
 SERVICE_BACKENDS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'ledger_service' AND datname = current_database()"
 )
-
-
-class Proxy:
-    """Between the service and PostgreSQL: can lose an answer, or the whole database."""
-
-    def __init__(self, folder: Path, conninfo: str) -> None:
-        settings = conninfo_to_dict(conninfo)
-        self._behind = f"{settings['host']}/.s.PGSQL.{settings['port']}"
-        self._path = folder / f".s.PGSQL.{settings['port']}"
-        self.conninfo = make_conninfo(conninfo, host=str(folder))
-        self.lose_next_answer = False
-        self.answers_lost = 0
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def open(self) -> None:
-        self._server = await asyncio.start_unix_server(self._connected, self._path)
-
-    async def close(self) -> None:
-        """Cut every connection and take no new one: the database is away."""
-        if self._server is not None:
-            self._server.close()
-            self._path.unlink()
-            self._server = None
-        for writer in list(self._writers):
-            writer.close()
-
-    async def _connected(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        server_reader, server = await asyncio.open_unix_connection(self._behind)
-        self._writers |= {client, server}
-        requests = asyncio.create_task(self._forward(client_reader, server))
-        try:
-            while answer := await server_reader.read(65_536):
-                if self.lose_next_answer:
-                    while not answer.endswith(READY_FOR_QUERY):
-                        answer += await server_reader.read(65_536)
-                    self.lose_next_answer = False
-                    self.answers_lost += 1
-                    break
-                client.write(answer)
-        except ConnectionError:
-            pass
-        finally:
-            requests.cancel()
-            for writer in (client, server):
-                writer.close()
-                self._writers.discard(writer)
-
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while some := await reader.read(65_536):
-                writer.write(some)
-        writer.close()
 
 
 @pytest.fixture
