@@ -111,9 +111,8 @@ class Lookup:
         self.keys = 0
 
     async def start(self) -> None:
-        """Connect and begin; psycopg.OperationalError when the database cannot be reached."""
-        connections = [await connect(self._conninfo) for _ in range(self._connections)]
-        self._tasks = [asyncio.create_task(self._run(c), name=f"lookup-{n}") for n, c in enumerate(connections)]
+        """Begin. Each connection is made by the first query over it, so that a database that is away is no reason to fail."""
+        self._tasks = [asyncio.create_task(self._run(), name=f"lookup-{n}") for n in range(self._connections)]
 
     async def stop(self) -> None:
         """Answer what waits, take nothing new, close."""
@@ -121,6 +120,8 @@ class Lookup:
         while self._idle:
             self._wake()
         await asyncio.gather(*self._tasks)
+        if self._reapers:
+            await asyncio.wait(self._reapers)
 
     async def find(self, token_id: UUID) -> Found:
         """Answer what stands about a token at the head, read after this call. LookupOverloaded, LookupFailed."""
@@ -130,7 +131,12 @@ class Lookup:
         waiting = _Waiting(token_id, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._wake()
-        return await waiting.found
+        try:
+            return await waiting.found
+        except asyncio.CancelledError:
+            with contextlib.suppress(ValueError):  # under way already
+                self._waiting.remove(waiting)
+            raise
 
     def _wake(self) -> None:
         while self._idle:
@@ -139,7 +145,8 @@ class Lookup:
                 idle.set_result(None)
                 return
 
-    async def _run(self, connection: AsyncConnection[TupleRow] | None) -> None:
+    async def _run(self) -> None:
+        connection: AsyncConnection[TupleRow] | None = None
         while True:
             if not self._waiting:
                 if self._stopping:
@@ -148,10 +155,9 @@ class Lookup:
                 self._idle.append(idle)
                 await idle
                 continue
+            # From here on nobody joins: what the query will see may be older than who comes now.
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch_keys))]
-            batch = [waiting for waiting in batch if not waiting.found.cancelled()]
-            if batch:
-                connection = await self._answer(batch, connection)
+            connection = await self._answer(batch, connection)
         if connection is not None:
             await connection.close()
 
@@ -170,7 +176,7 @@ class Lookup:
             for waiting in batch:
                 if not waiting.found.done():
                     waiting.found.set_exception(LookupFailed("the database did not answer in time"))
-            reaper = asyncio.create_task(_throw_away(query, connection))
+            reaper = asyncio.create_task(_throw_away(query))
             self._reapers.add(reaper)
             reaper.add_done_callback(self._reapers.discard)
             return None
@@ -185,18 +191,21 @@ class Lookup:
     async def _query(
         self, connection: AsyncConnection[TupleRow] | None, token_ids: list[UUID]
     ) -> tuple[AsyncConnection[TupleRow], list[Found]]:
+        """Look the tokens up; whatever goes wrong, a connection, the one made here too, is closed."""
         if connection is None:
             connection = await connect(self._conninfo)
-        return connection, await look_up(connection, token_ids)
+        try:
+            return connection, await look_up(connection, token_ids)
+        except BaseException:
+            with contextlib.suppress(psycopg.Error):
+                await connection.close()
+            raise
 
 
-async def _throw_away(query: asyncio.Task[Any], connection: AsyncConnection[TupleRow] | None) -> None:
-    """Close a connection whose query failed or is still under way; the server may take its time."""
+async def _throw_away(query: asyncio.Task[Any]) -> None:
+    """End a query that may still be under way, and its connection with it; psycopg gives the server some seconds."""
     query.cancel()
     await asyncio.wait({query})
-    if connection is not None:
-        with contextlib.suppress(psycopg.Error):
-            await connection.close()
 
 
 async def look_up(
