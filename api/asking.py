@@ -34,12 +34,13 @@ NO_DIGEST: Final = bytes(32)
 class Presented:
     """What a bearer string says of itself, once its form, signature and encryption were found right.
 
-    `secret` is None for strings that prove themselves. The string that cannot be read presents NOBODY.
+    `secret` is None for strings that prove themselves, by `key_ids`. The string that cannot be read presents NOBODY.
     """
 
     token_id: UUID
     strategy: str
     secret: bytes | None
+    key_ids: tuple[UUID, ...] = ()
 
 
 UNREADABLE: Final = Presented(NOBODY, "none", None)
@@ -58,13 +59,14 @@ async def read_presented(service: Service, text: str) -> Presented:
         if strategy is None:
             return UNREADABLE
         try:
-            return Presented(service.keyring.read(strategy, text), strategy, None)
+            proven = service.keyring.read(strategy, text)
         except InvalidToken as error:
             if error.reason != "unknown_key":
                 return UNREADABLE
-        # Another worker may have begun to use a new key since this one looked.
-        await service.find(NOBODY)
-        return Presented(service.keyring.read(strategy, text), strategy, None)
+            # Another worker may have begun to use a new key since this one looked.
+            await service.find(NOBODY)
+            proven = service.keyring.read(strategy, text)
+        return Presented(proven.token_id, strategy, None, proven.key_ids)
     except (MalformedToken, InvalidToken):
         return UNREADABLE
 
@@ -87,7 +89,7 @@ async def decide_access(service: Service, text: str, asker: "Asker", method: str
     presented = await read_presented(service, text)
     found, kept = await service.find(presented.token_id)
     api_id = asker.api_id(kept, found)
-    standing, secret_matches = _judged(presented, found.token)
+    standing, secret_matches = judge(presented, found.token)
     question = Question(
         api_id=api_id,
         method=method,
@@ -100,15 +102,18 @@ async def decide_access(service: Service, text: str, asker: "Asker", method: str
     return Answered(decide(question, standing, kept), standing, found, kept)
 
 
-def _judged(presented: Presented, token: TokenStanding | None) -> tuple[TokenStanding | None, bool | None]:
-    """Answer the token a string stands for and whether its secret is right; comparing also where there is none."""
+def judge(presented: Presented, token: TokenStanding | None) -> tuple[TokenStanding | None, bool | None]:
+    """Answer the token a string stands for, and whether its secret is right: None for one that has none.
+
+    The comparison is made also where there is no token.
+    """
     if token is None:
         if presented.secret is not None:
             digest_matches(NO_DIGEST, presented.secret)
         return None, None
-    # A string of one strategy never stands for a token of another.
+    # A string of one strategy, or made with other keys, never stands for a token of another (jose.Proven says why).
     written = "refresh" if token.kind == "refresh" else token.strategy
-    if presented.strategy != written:
+    if presented.strategy != written or presented.key_ids != tuple(token.key_ids):
         return None, None
     if presented.secret is None:
         return token, None

@@ -13,11 +13,11 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 from uuid import UUID
 
 import jwt
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -56,6 +56,17 @@ class InvalidToken(LedgerError):
         self.reason = reason
 
 
+class Proven(NamedTuple):
+    """What a string that proves itself is of: the token, and the keys it was made with, the signing key first.
+
+    Both count. A token's id is no secret: whoever had a key that has leaked could sign the id of any token with it, and
+    revoking that key would not touch him, unless a string is taken only with the keys that the ledger knows its token by.
+    """
+
+    token_id: UUID
+    key_ids: tuple[UUID, ...]
+
+
 class BadKeySet(LedgerError):
     """Keys that cannot be used together, or at all; the message names each problem, and no key material."""
 
@@ -78,8 +89,11 @@ class SigningKey:
 
     @classmethod
     def from_private_bytes(cls, key_id: UUID, algorithm: str, data: bytes) -> Self:
-        """Read what `private_bytes` wrote. BadKeySet when the key is not of this algorithm."""
-        private = load_der_private_key(data, None)
+        """Read what `private_bytes` wrote. BadKeySet when it is no key, or not of this algorithm."""
+        try:
+            private = load_der_private_key(data, None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise BadKeySet(f"the key {key_id} is no private key") from None
         if algorithm == "EdDSA" and isinstance(private, Ed25519PrivateKey):
             return cls(key_id, "EdDSA", private)
         if algorithm == "ES256" and isinstance(private, EllipticCurvePrivateKey) and isinstance(private.curve, SECP256R1):
@@ -183,37 +197,42 @@ def write_jwe(claims: Mapping[str, Any], keys: KeySet, signing_key_id: UUID, enc
     return keys.encrypt(inner, str(encryption_key_id), {"typ": NESTED_TYPE, "cty": "JWT"})
 
 
-def read_jwt(text: str, keys: KeySet, issuer: str) -> UUID:
-    """Answer the `jti` of a JWT of ours. InvalidToken."""
+def read_jwt(text: str, keys: KeySet, issuer: str) -> Proven:
+    """Answer what a JWT of ours proves. InvalidToken."""
     header, _, _ = _segments(text, 3)
     members = _header(header, {"alg", "kid", "typ"})
     if members["typ"] != JWT_TYPE:
         raise InvalidToken("type")
     key = keys.signing.get(members["kid"])
-    if key is not None and members["alg"] != key.algorithm:
+    if key is None:
+        raise InvalidToken("unknown_key")
+    if members["alg"] != key.algorithm:
         raise InvalidToken("algorithm")
-    return _jti(keys.verify(text, members["kid"]), issuer)
+    return Proven(_jti(keys.verify(text, members["kid"]), issuer), (key.key_id,))
 
 
-def read_encrypted(text: str, keys: KeySet, issuer: str) -> UUID:
-    """Answer the `jti` of an encrypted string of ours. InvalidToken."""
+def read_encrypted(text: str, keys: KeySet, issuer: str) -> Proven:
+    """Answer what an encrypted string of ours proves. InvalidToken."""
     prefix = PREFIXES["access"]
     body, check = text[:-6], text[-6:]
-    if not text.isascii() or not body.startswith(prefix) or check != checksum(body):
+    if len(text) > MAX_TOKEN_CHARACTERS or not text.isascii() or not body.startswith(prefix) or check != checksum(body):
         raise InvalidToken("malformed")
-    return _jti(_decrypted(body.removeprefix(prefix), keys, {"typ": ENCRYPTED_TYPE}), issuer)
+    plain, key_id = _decrypted(body.removeprefix(prefix), keys, {"typ": ENCRYPTED_TYPE})
+    return Proven(_jti(plain, issuer), (key_id,))
 
 
-def read_jwe(text: str, keys: KeySet, issuer: str) -> UUID:
-    """Answer the `jti` of an encrypted JWT of ours. InvalidToken."""
-    inner = _decrypted(text, keys, {"typ": NESTED_TYPE, "cty": "JWT"})
+def read_jwe(text: str, keys: KeySet, issuer: str) -> Proven:
+    """Answer what an encrypted JWT of ours proves. InvalidToken."""
+    inner, key_id = _decrypted(text, keys, {"typ": NESTED_TYPE, "cty": "JWT"})
     try:
-        return read_jwt(inner.decode("ascii"), keys, issuer)
+        proven = read_jwt(inner.decode("ascii"), keys, issuer)
     except UnicodeDecodeError:
         raise InvalidToken("malformed") from None
+    return Proven(proven.token_id, (*proven.key_ids, key_id))
 
 
-def _decrypted(text: str, keys: KeySet, expected: Mapping[str, str]) -> bytes:
+def _decrypted(text: str, keys: KeySet, expected: Mapping[str, str]) -> tuple[bytes, UUID]:
+    """Answer the plain text and the key it was under."""
     segments = _segments(text, 5)
     members = _header(segments[0], {"alg", "enc", "kid", *expected})
     if (members["alg"], members["enc"]) != ("dir", "A256GCM") or segments[1]:
@@ -222,7 +241,8 @@ def _decrypted(text: str, keys: KeySet, expected: Mapping[str, str]) -> bytes:
         raise InvalidToken("type")
     if len(segments[2]) != 16 or len(segments[4]) != 22:  # 96 bits of IV, 128 bits of tag
         raise InvalidToken("malformed")
-    return keys.decrypt(text, members["kid"])
+    plain = keys.decrypt(text, members["kid"])
+    return plain, keys.encryption[members["kid"]].key_id
 
 
 def _segments(text: str, count: int) -> Sequence[str]:

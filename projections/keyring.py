@@ -18,6 +18,7 @@ from ledger.identifiers import uuid7
 from ledger.jose import (
     EncryptionKey,
     KeySet,
+    Proven,
     SigningAlgorithm,
     SigningKey,
     read_encrypted,
@@ -91,8 +92,8 @@ class Keyring:
                 return write_jwe(claims, self._keys, signing, encryption)
         raise ValueError(f"{strategy} has no claims")
 
-    def read(self, strategy: str, text: str) -> UUID:
-        """Answer the token id of a string of this strategy. InvalidToken."""
+    def read(self, strategy: str, text: str) -> Proven:
+        """Answer what a string of this strategy proves. InvalidToken."""
         reader = {"encrypted": read_encrypted, "jwt": read_jwt, "jwe": read_jwe}[strategy]
         return reader(text, self._keys, self._issuer)
 

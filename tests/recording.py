@@ -19,11 +19,16 @@ EVENTS_PER_COMMAND = 3
 
 def record(database: Database, events: Sequence[Event] = EXAMPLES) -> None:
     """Append the events in their order, a few a command, one command a batch."""
-    asyncio.run(_record(database, events))
+    record_at(database.service, events)
 
 
-async def _record(database: Database, events: Sequence[Event]) -> None:
-    async with await connect(database.service) as connection:
+def record_at(conninfo: str, events: Sequence[Event]) -> None:
+    """The same, as whoever `conninfo` connects."""
+    asyncio.run(_record(conninfo, events))
+
+
+async def _record(conninfo: str, events: Sequence[Event]) -> None:
+    async with await connect(conninfo) as connection:
         for first in range(0, len(events), EVENTS_PER_COMMAND):
             some = events[first : first + EVENTS_PER_COMMAND]
             rows = await connection.execute(

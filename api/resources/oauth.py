@@ -12,6 +12,7 @@ from api.asking import (
     basic_credentials,
     credentials_of_secret,
     decide_access,
+    judge,
     read_presented,
 )
 from api.body import read_form
@@ -26,7 +27,6 @@ from ledger.identifiers import name_id
 from ledger.instants import rfc3339
 from ledger.log import Actor
 from ledger.states import Client
-from ledger.token_strings import digest_matches
 from ledger.tokens import Grant, GrantRefused, change_family, change_token
 from projections.reading import Keys
 from projections.reference import Kept
@@ -179,14 +179,9 @@ class Revocation:
             raise OAuthError("invalid_client", error.message, status=401, challenge=method == "client_secret_basic") from None
         presented = await read_presented(service, form["token"])
         found, _ = await service.find(presented.token_id)
-        token = found.token
+        token, secret_matches = judge(presented, found.token)
         resp.media = {"position": found.position}
-        if token is None or (
-            presented.secret is not None and not digest_matches(token.secret_digest or bytes(32), presented.secret)
-        ):
-            return
-        written = "refresh" if token.kind == "refresh" else token.strategy
-        if presented.strategy != written or token.client_id != client.client_id:
+        if token is None or secret_matches is False or token.client_id != client.client_id:
             return  # RFC 7009 section 2.2: the purpose is met, the string is no token of this client's
         envelope = make_envelope(req, service, Actor("client", client.client_id, method), repeatable=False)
         keys = Keys(tokens=[token.token_id], families=[token.family_id])
