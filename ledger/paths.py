@@ -31,11 +31,12 @@ class PathRefused(Exception):
 def canonical(target: str, *, semicolons: bool = False) -> tuple[str, ...]:
     """Answer the decoded segments of a request target in origin form; "/" is ("",), "/a/" is ("a", "").
 
-    Cut at the first "?"; each segment percent-decoded once. PathRefused: see the reasons. Bounded by 8 KiB.
+    Cut at the first "?"; what follows is nobody's business here, however long. Each segment percent-decoded once.
+    PathRefused: see the reasons.
     """
-    if len(target) > MAX_PATH_CHARACTERS:
-        raise PathRefused("path_too_long")
     path = target.partition("?")[0]
+    if len(path) > MAX_PATH_CHARACTERS:
+        raise PathRefused("path_too_long")
     if not path.startswith("/"):
         raise PathRefused("path_not_absolute")
     if not path.isascii():
@@ -47,10 +48,21 @@ def canonical(target: str, *, semicolons: bool = False) -> tuple[str, ...]:
         raise PathRefused("path_too_many_segments")
     if "" in segments[:-1]:
         raise PathRefused("path_empty_segment")
-    return tuple(_decoded(segment, semicolons) for segment in segments)
+    return tuple(_segment(segment, semicolons) for segment in segments)
 
 
-def _decoded(segment: str, semicolons: bool) -> str:
+def _segment(text: str, semicolons: bool) -> str:
+    segment = _decoded(text)
+    # Servers that know matrix parameters drop them before they resolve dots (Tomcat: "/a/..;x/b" is "/b"), so what stands
+    # before a semicolon must be no dot segment either, also where the API allows semicolons.
+    if segment.partition(";")[0] in (".", ".."):
+        raise PathRefused("path_dot_segment")
+    if ";" in segment and not semicolons:
+        raise PathRefused("path_semicolon")
+    return segment
+
+
+def _decoded(segment: str) -> str:
     if "%" in segment:
         if _BAD_ESCAPE.search(segment) is not None:
             raise PathRefused("path_bad_escape")
@@ -62,14 +74,10 @@ def _decoded(segment: str, semicolons: bool) -> str:
             raise PathRefused("path_encoded_slash")
         if _ESCAPE.search(segment) is not None:
             raise PathRefused("path_double_encoded")
-    if segment in (".", ".."):
-        raise PathRefused("path_dot_segment")
     if "\\" in segment:
         raise PathRefused("path_backslash")
     if any(character < " " or "\x7f" <= character <= "\x9f" for character in segment):
         raise PathRefused("path_control_character")
-    if ";" in segment and not semicolons:
-        raise PathRefused("path_semicolon")
     return segment
 
 
@@ -133,6 +141,11 @@ class Template:
             raise InvalidInput.of(field, "begins with /")
         if "?" in text or "#" in text:
             raise InvalidInput.of(field, "a path without query and fragment")
+        # A rule is written as a line of words, and its id is made from that line.
+        if any(character.isspace() for character in text):
+            raise InvalidInput.of(field, "white space is written %20")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise InvalidInput.of(field, "no lone surrogate")
         segments = text[1:].split("/")
         rest = segments[-1] == "**"
         if rest:
@@ -151,15 +164,16 @@ def _part(segment: str, names: set[str], field: str) -> Part:
     for text in texts:
         if "{" in text or "}" in text:
             raise InvalidInput.of(field, "a parameter is {name}")
-        if text == "**" or (text == "*" and not parameters):
-            raise InvalidInput.of(field, "** is the last segment, alone; one segment is {name}")
+        # Elsewhere a star would be a letter like any other, and a deny on "/admin*" would deny nothing.
+        if "*" in text:
+            raise InvalidInput.of(field, "** is the last segment, alone; one segment is {name}; a star itself is %2A")
     for name in parameters:
         if name in names:
             raise InvalidInput.of(field, f"the parameter {name} stands twice")
         names.add(name)
     try:
         # Templates may be written decoded or encoded; semicolons are for the API to allow, in its paths.
-        texts = [_decoded(text, True) if text else "" for text in texts]
+        texts = [_decoded(text) for text in texts] if parameters else [_segment(segment, True)]
     except PathRefused as refused:
         raise InvalidInput.of(field, f"not canonical: {refused.reason}") from None
     if not parameters:
@@ -185,17 +199,20 @@ class _Node(Generic[Group, Entry]):
     here: dict[str, dict[Group, dict[UUID, Entry]]] = field(default_factory=dict)
     rest: dict[str, dict[Group, dict[UUID, Entry]]] = field(default_factory=dict)
 
+    def is_empty(self) -> bool:
+        return not (self.literals or self.others or self.here or self.rest)
+
 
 class Matcher(Generic[Group, Entry]):
     """An index over the rules of one API: a trie of segments, walked level by level.
 
     Rules stand in groups (roles), and only the groups asked for are looked at: the work depends on the path and on the
-    asker's groups, not on how many rules or roles there are.
+    asker's groups, not on how many rules or roles there are. `visits` counts it: nodes, and parts with parameters tried.
     """
 
     def __init__(self) -> None:
         self._root: _Node[Group, Entry] = _Node()
-        self._placed: dict[tuple[Group, UUID], tuple[tuple[str, ...], list[dict[str, dict[Group, dict[UUID, Entry]]]]]] = {}
+        self._placed: dict[tuple[Group, UUID], tuple[tuple[str, ...], Template]] = {}
         self.visits = 0
 
     def __len__(self) -> int:
@@ -211,18 +228,37 @@ class Matcher(Generic[Group, Entry]):
             else:
                 node = node.others.setdefault(part, _Node())
         place = node.rest if template.rest else node.here
+        # GET covers HEAD: under both, the rule would be found twice.
+        methods = tuple(method for method in methods if method != "HEAD" or "GET" not in methods)
         for method in methods:
             place.setdefault(method, {}).setdefault(group, {})[key] = entry
-        self._placed[group, key] = (tuple(methods), [place])
+        self._placed[group, key] = (methods, template)
 
     def remove(self, group: Group, key: UUID) -> None:
         """Take a rule away; nothing where it is not there."""
-        methods, places = self._placed.pop((group, key), ((), []))
-        for place in places:
-            for method in methods:
-                del place[method][group][key]
-                if not place[method][group]:
-                    del place[method][group]
+        placed = self._placed.pop((group, key), None)
+        if placed is None:
+            return
+        methods, template = placed
+        way = [self._root]
+        for part in template.parts:
+            way.append(way[-1].literals[part.text] if isinstance(part, Literal) else way[-1].others[part])
+        place = way[-1].rest if template.rest else way[-1].here
+        for method in methods:
+            groups = place[method]
+            del groups[group][key]
+            if not groups[group]:
+                del groups[group]
+            if not groups:
+                del place[method]
+        # Branches without a rule go: a worker lives for long, and would walk those of every rule that there ever was.
+        for part in reversed(template.parts):
+            if not way.pop().is_empty():
+                return
+            if isinstance(part, Literal):
+                del way[-1].literals[part.text]
+            else:
+                del way[-1].others[part]
 
     def match(self, method: str, segments: Sequence[str], groups: Iterable[Group], own: str) -> list[tuple[Group, Entry]]:
         """Answer the rules of these groups that match; `own` is what `{sub}` stands for. GET covers HEAD."""
@@ -240,6 +276,7 @@ class Matcher(Generic[Group, Entry]):
                 if literal is not None:
                     below.append(literal)
                 if node.others and segment:
+                    self.visits += len(node.others)
                     for part, other in node.others.items():
                         if (
                             isinstance(part, Parameter)
