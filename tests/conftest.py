@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import httpx
+import hypothesis
 import psycopg
 import pytest
 from psycopg import AsyncConnection, sql
@@ -36,6 +37,10 @@ from ledger.embedded import EmbeddedPostgres
 from projections.install import install
 from tests.postgres import create_database, drop_database, postgres_servers, running_server
 from tests.serving import Served, served
+
+# The same examples in every run, and none fails because the machine is busy. `--hypothesis-profile=default` looks further.
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("house")
 
 # What tests write need not outlive a crash of the machine; the tests of crashes start servers of their own.
 FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
