@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -20,7 +21,7 @@ class Proxy:
         self.lose_next_answer = False
         self.answers_lost = 0
         self.connections = 0
-        self.delay_seconds = 0.0  # of each answer
+        self.delay_seconds = 0.0  # of each answer, at most: it is drawn
         self._held: asyncio.Condition = asyncio.Condition()
         self._hold_next = 0
         self._holding = 0
@@ -77,7 +78,7 @@ class Proxy:
                     self.answers_lost += 1
                     break
                 if self.delay_seconds:
-                    await asyncio.sleep(self.delay_seconds)
+                    await asyncio.sleep(random.uniform(0, self.delay_seconds))
                 if self._hold_next:
                     await self._hold()
                 client.write(answer)

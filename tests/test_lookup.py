@@ -305,7 +305,7 @@ async def revoke_under_load(database: Database, proxy: Proxy, kind: type[Lookup]
     issues = [token_issued() for _ in range(100)]
     acknowledged: dict[UUID, int] = {}
     done = asyncio.Event()
-    proxy.delay_seconds = 0.003
+    proxy.delay_seconds = 0.006
     async with appending(database) as appender, started(proxy.conninfo, kind) as lookup:
         await appender.append(command(*issues))
 
