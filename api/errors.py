@@ -9,6 +9,7 @@ import logging
 from typing import Any, Final
 
 import falcon
+import psycopg
 from falcon.asgi import App, Request, Response
 
 from ledger.errors import InvalidInput, LedgerError, NotAllowed, NotAuthenticated, NotFound, Refused, TryAgain
@@ -57,6 +58,12 @@ class UnsupportedMediaType(LedgerError):
     code = "unsupported_media_type"
 
 
+class DatabaseUnavailable(TryAgain):
+    """The database was needed for the answer, and is away, out of connections or too slow."""
+
+    code = "database_unavailable"
+
+
 def status_of(error: LedgerError) -> int:
     """Answer the HTTP status of a refusal."""
     if isinstance(error, OAuthError | PayloadTooLarge):
@@ -70,6 +77,7 @@ def install_error_handlers(app: App[Request, Response]) -> None:
     """Make every error an answer of the path it happened on."""
     app.add_error_handler(LedgerError, _refused)
     app.add_error_handler(falcon.HTTPError, _http_error)
+    app.add_error_handler(psycopg.OperationalError, _database_unavailable)
     app.add_error_handler(Exception, _unexpected)
 
 
@@ -85,6 +93,12 @@ async def _refused(req: Request, resp: Response, error: LedgerError, _params: di
     if isinstance(error, NotAuthenticated):
         resp.set_header("WWW-Authenticate", 'Bearer realm="token-ledger"')
     _answer(req, resp, status, error.code, error.message, problems, error)
+
+
+async def _database_unavailable(req: Request, resp: Response, error: psycopg.OperationalError, params: dict[str, Any]) -> None:
+    # Away, out of connections, or no answer in time. Writes have errors of their own, which tell what was recorded.
+    logger.warning("request %s: the database failed: %s", req.context.request_id, type(error).__name__)
+    await _refused(req, resp, DatabaseUnavailable("the database did not answer in time"), params)
 
 
 async def _http_error(req: Request, resp: Response, error: falcon.HTTPError, _params: dict[str, Any]) -> None:

@@ -45,10 +45,18 @@ class Service:
     passwords: Passwords
 
     async def start(self) -> None:
-        """Connect; psycopg.OperationalError when the database cannot be reached."""
-        await self.pool.open(wait=True)
+        """Begin, with reference data and keys at hand before the first request.
+
+        A database that is away fails requests, not the worker: of one that does not start gunicorn says that none would,
+        and ends the server.
+        """
+        await self.pool.open()
         await self.appender.start()
         await self.lookup.start()
+        try:
+            await self.find(NOBODY)
+        except (psycopg.Error, LedgerError) as error:
+            logger.warning("the worker begins without the database: %s", type(error).__name__)
 
     async def stop(self) -> None:
         """Finish what is waiting, then close."""

@@ -61,7 +61,7 @@ class _Waiting:
 
 
 class Appender:
-    """Appends commands in batches over one connection of its own, made at `start` (after a fork, never before)."""
+    """Appends commands in batches over one connection of its own, made after `start` (after a fork, never before)."""
 
     def __init__(
         self,
@@ -85,8 +85,7 @@ class Appender:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Connect and begin; psycopg.OperationalError when the database cannot be reached."""
-        self._connection = await connect(self._conninfo)
+        """Begin. The connection is made by the first append, so that a database that is away is no reason to fail."""
         self._task = asyncio.create_task(self._run(), name="appender")
 
     async def stop(self) -> None:
@@ -137,15 +136,14 @@ class Appender:
         """Settle every command of the batch; never raises."""
         try:
             outcomes = await self._send(batch)
-        except OutcomeUnknown as unknown:
-            self._fail(batch, unknown)
-            # What waits was never sent. Batch by batch it would wait as long again, and `stop` with it.
-            waiting = [*self._urgent, *self._ordinary]
-            self._urgent.clear()
-            self._ordinary.clear()
-            self._fail(waiting, NotRecorded("the database could not be reached; nothing was sent"))
-        except NotRecorded as refused:
-            self._fail(batch, refused)
+        except (OutcomeUnknown, NotRecorded) as failed:
+            self._fail(batch, failed)
+            if self._connection is None or isinstance(failed, OutcomeUnknown):
+                # What waits was never sent. Batch by batch it would wait as long again, and `stop` with it.
+                waiting = [*self._urgent, *self._ordinary]
+                self._urgent.clear()
+                self._ordinary.clear()
+                self._fail(waiting, NotRecorded("the database could not be reached; nothing was sent"))
         except Exception as error:
             if len(batch) > 1:
                 # One of them broke the batch, and nothing of it is recorded: each on its own, only the culprit fails.
@@ -191,13 +189,15 @@ class Appender:
                     if lost:
                         raise OutcomeUnknown("the database did not answer in time; the outcome is unknown") from None
                     raise NotRecorded("the database did not answer in time; nothing was recorded") from None
-                lost = True
+                lost = lost or self._connection is not None  # over one that was never made nothing was sent
                 logger.warning("the connection of the appender was lost: %s", type(error).__name__)
                 if self._connection is not None:
                     with contextlib.suppress(psycopg.Error):
                         await self._connection.close()
                     self._connection = None
                 if asyncio.get_running_loop().time() + pause > deadline:
+                    if not lost:
+                        raise NotRecorded("the database could not be reached; nothing was sent") from None
                     raise OutcomeUnknown("the database could not be reached; the outcome is unknown") from None
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - a jitter, not a secret
                 pause = min(pause * 2, 0.5)

@@ -36,7 +36,11 @@ async def _prepare_at_once(connection: AsyncConnection[TupleRow]) -> None:
 
 
 def make_pool(conninfo: str, *, max_size: int, wait_seconds: float) -> AsyncConnectionPool[AsyncConnection[TupleRow]]:
-    """Make a pool, not yet open, of autocommit connections; psycopg_pool.PoolTimeout after `wait_seconds` without one."""
+    """Make a pool, not yet open, of autocommit connections; psycopg_pool.PoolTimeout after `wait_seconds` without one.
+
+    Its attempts to connect lie ever further apart, up to minutes, until it gives up and begins anew with the next request:
+    it gives up soon, so that a database that is back is found within seconds.
+    """
     return AsyncConnectionPool(
         conninfo,
         kwargs={"autocommit": True},
@@ -44,6 +48,7 @@ def make_pool(conninfo: str, *, max_size: int, wait_seconds: float) -> AsyncConn
         min_size=1,
         max_size=max_size,
         timeout=wait_seconds,
+        reconnect_timeout=wait_seconds,
         max_waiting=100,
         open=False,
     )

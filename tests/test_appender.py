@@ -7,10 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg import AsyncConnection
-from psycopg.conninfo import make_conninfo
 
 from ledger.appender import Appender, CommandRefused, NotRecorded, OutcomeUnknown, Overloaded
 from ledger.database import connect
@@ -273,9 +271,23 @@ async def test_a_batch_that_was_lost_once_and_then_held_up_has_an_unknown_outcom
             await caller
 
 
-async def test_starting_without_a_database_fails_at_once(tmp_path: Path) -> None:
-    with pytest.raises(psycopg.OperationalError):
-        await Appender(make_conninfo(host=str(tmp_path))).start()
+async def test_it_begins_without_a_database_and_knows_that_nothing_was_recorded(any_database: Database, proxy: Proxy) -> None:
+    await proxy.close()
+    async with started(proxy.conninfo, resend_seconds=0.2) as appender:
+        for caller in await send(appender, command(), command()):
+            with pytest.raises(NotRecorded):
+                await caller
+        await proxy.open()
+        assert (await appender.append(command())).last_position == 1
+
+
+async def test_what_was_sent_before_the_database_went_away_has_an_unknown_outcome(any_database: Database, proxy: Proxy) -> None:
+    async with started(proxy.conninfo, resend_seconds=0.2) as appender, the_turn_held(any_database):
+        [caller] = await send(appender, command())
+        await until_a_batch_waits(any_database)
+        await proxy.close()
+        with pytest.raises(OutcomeUnknown):
+            await caller
 
 
 # ------------------------------------------------------------------------------------------------------- callers and the end
