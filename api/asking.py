@@ -6,7 +6,6 @@ lookup itself says is current. A secret is compared here and goes no further.
 """
 
 import base64
-import binascii
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_plus
@@ -179,7 +178,7 @@ def basic_credentials(req: Request) -> Credentials | None:
         return None
     try:
         name, colon, secret = base64.b64decode(header[6:].strip(), validate=True).decode("utf-8").partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not base64, not ASCII, not UTF-8
         raise NotAuthenticated("unknown client, or wrong secret") from None
     if not colon:
         raise NotAuthenticated("unknown client, or wrong secret")

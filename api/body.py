@@ -88,9 +88,11 @@ async def read_form(req: Request) -> dict[str, str]:
     except ValueError:
         raise InvalidInput.of("", "a form of at most 100 fields, percent-encoded UTF-8") from None
     form: dict[str, Any] = {}
+    names: set[str] = set()
     for name, value in fields:
-        if name in form:
+        if name in names:
             raise InvalidInput.of(name[:64] if name.isascii() and name.isprintable() else "", "stands twice")
+        names.add(name)
         jsontext.check(value)
         if value:  # RFC 6749 section 3.2: sent without a value = omitted
             form[name] = value

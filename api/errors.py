@@ -6,6 +6,7 @@ everything else problem details (RFC 9457) with a stable `code`. No answer quote
 
 import json
 import logging
+import re
 from typing import Any, Final
 
 import falcon
@@ -27,7 +28,15 @@ STATUSES: Final[tuple[tuple[type[LedgerError], int], ...]] = (
     (Refused, 409),
     (TryAgain, 503),
 )
-BODY_TOO_LARGE: Final = "body_too_large"
+# Of RFC 6749 section 5.2; the last two are of section 4.1.2.1, for what section 5.2 has no word for.
+OAUTH_ERRORS: Final = {
+    401: "invalid_client",
+    403: "unauthorized_client",
+    503: "temporarily_unavailable",
+    500: "server_error",
+}
+# RFC 6749 section 5.2: %x20-21 / %x23-5B / %x5D-7E.
+NOT_IN_DESCRIPTIONS: Final = re.compile(r"[^ !#-\[\]-~]")
 
 
 class OAuthError(LedgerError):
@@ -35,11 +44,10 @@ class OAuthError(LedgerError):
 
     code = "oauth_error"
 
-    def __init__(self, error: str, description: str, *, status: int = 400, challenge: bool = False) -> None:
+    def __init__(self, error: str, description: str, *, status: int = 400) -> None:
         super().__init__(description)
         self.error = error
         self.status = status
-        self.challenge = challenge
 
 
 class PayloadTooLarge(LedgerError):
@@ -90,8 +98,8 @@ async def _refused(req: Request, resp: Response, error: LedgerError, _params: di
         _answer(req, resp, status, "internal_error", "something went wrong here; the request id helps to find it", None)
         return
     problems = [{"field": p.field, "rule": p.rule} for p in error.problems] if isinstance(error, InvalidInput) else None
-    if isinstance(error, NotAuthenticated):
-        resp.set_header("WWW-Authenticate", 'Bearer realm="token-ledger"')
+    if status == 401:
+        resp.set_header("WWW-Authenticate", f'{_scheme(req)} realm="token-ledger"')
     _answer(req, resp, status, error.code, error.message, problems, error)
 
 
@@ -99,6 +107,12 @@ async def _database_unavailable(req: Request, resp: Response, error: psycopg.Ope
     # Away, out of connections, or no answer in time. Writes have errors of their own, which tell what was recorded.
     logger.warning("request %s: the database failed: %s", req.context.request_id, type(error).__name__)
     await _refused(req, resp, DatabaseUnavailable("the database did not answer in time"), params)
+
+
+def _scheme(req: Request) -> str:
+    """Answer the scheme to challenge with: the one that was tried (RFC 6749 section 5.2), else the one of the endpoint."""
+    tried_basic = (req.get_header("Authorization") or "")[:6].lower() == "basic "
+    return "Basic" if tried_basic or req.path.startswith(("/oauth/", "/access/")) else "Bearer"
 
 
 async def _http_error(req: Request, resp: Response, error: falcon.HTTPError, _params: dict[str, Any]) -> None:
@@ -137,13 +151,8 @@ def _answer(
     resp.set_header("Cache-Control", "no-store")
     body: dict[str, Any]
     if req.path.startswith("/oauth/"):
-        if isinstance(error, OAuthError):
-            name = error.error
-            if error.challenge:
-                resp.set_header("WWW-Authenticate", 'Basic realm="token-ledger"')
-        else:
-            name = {401: "invalid_client", 503: "temporarily_unavailable", 500: "server_error"}.get(status, "invalid_request")
-        body = {"error": name, "error_description": detail}
+        name = error.error if isinstance(error, OAuthError) else OAUTH_ERRORS.get(status, "invalid_request")
+        body = {"error": name, "error_description": NOT_IN_DESCRIPTIONS.sub("'", detail)}
         resp.content_type = "application/json"
     elif req.path.startswith("/access/"):
         resp.content_type = "text/plain; charset=utf-8"

@@ -34,6 +34,8 @@ class RequestContext:
         resp.set_header("X-Request-Id", req.get_header("X-Request-Id") or str(req.context.request_id))
         if resp.get_header("Cache-Control") is None:
             resp.set_header("Cache-Control", "no-store")
+        if req.path.startswith("/oauth/"):
+            resp.set_header("Pragma", "no-cache")  # RFC 6749 section 5.1
 
 
 class Lifespan:

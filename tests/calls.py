@@ -5,7 +5,8 @@ and give its body.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,14 @@ def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     body: dict[str, Any] = answer.json()
     assert body["code"] == code, body
     return body
+
+
+@contextmanager
+def nothing_recorded(http: httpx.Client) -> Iterator[None]:
+    """Check that the log stands afterwards where it stands now."""
+    before = ok(http.get("/readyz"))["position"]
+    yield
+    assert ok(http.get("/readyz"))["position"] == before
 
 
 # ------------------------------------------------------------------------------------------- what an administrator sets up

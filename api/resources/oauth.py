@@ -8,7 +8,6 @@ from falcon.asgi import Request, Response
 from api.asking import (
     Asker,
     Credentials,
-    asker_of,
     basic_credentials,
     credentials_of_secret,
     decide_access,
@@ -35,14 +34,17 @@ GRANTS: Final = {"client_credentials", "refresh_token", "password"}
 
 
 def client_credentials(req: Request, form: dict[str, str]) -> tuple[Credentials, str]:
-    """Answer how the client authenticates, and the name of the method: one a request (RFC 6749 section 2.3)."""
+    """Answer how the client authenticates, and the name of the method: one a request (RFC 6749 section 2.3).
+
+    NotAuthenticated in the same words whatever is wrong, and OAuthError for two ways at once.
+    """
     basic = basic_credentials(req)
     if basic is not None:
-        if "client_secret" in form or (name_id("client", form.get("client_id", "")) != basic.client_id and "client_id" in form):
+        if "client_secret" in form or ("client_id" in form and name_id("client", form["client_id"]) != basic.client_id):
             raise OAuthError("invalid_request", "one way of client authentication a request")
         return basic, "client_secret_basic"
     if "client_id" not in form:
-        raise OAuthError("invalid_client", "client authentication is needed", status=401, challenge=True)
+        raise NotAuthenticated("client authentication is needed")
     if "client_secret" in form:
         return credentials_of_secret(form["client_secret"], form["client_id"]), "client_secret_post"
     return Credentials(name_id("client", form["client_id"]), None), "none"
@@ -69,10 +71,7 @@ class TokenEndpoint:
         if grant_type not in GRANTS:
             raise OAuthError("unsupported_grant_type", "client_credentials, refresh_token or password")
         credentials, method = client_credentials(req, form)
-        try:
-            client, kept = await authenticated_client(self._service, credentials)
-        except NotAuthenticated as error:
-            raise OAuthError("invalid_client", error.message, status=401, challenge=method == "client_secret_basic") from None
+        client, kept = await authenticated_client(self._service, credentials)
         if grant_type not in client.grants:
             raise OAuthError("unauthorized_client", "the client may not use this grant")
         try:
@@ -131,7 +130,7 @@ class Introspection:
         form = await read_form(req)
         if "token" not in form:
             raise OAuthError("invalid_request", "token is missing")
-        asker = asker_of(req) if req.get_header("Authorization") else Asker(client_credentials(req, form)[0])
+        asker = Asker(client_credentials(req, form)[0])
         answered = await decide_access(self._service, form["token"], asker, "GET", "/")
         decision, standing, kept = answered.decision, answered.standing, answered.kept
         answer: dict[str, Any] = {
@@ -173,10 +172,7 @@ class Revocation:
             raise OAuthError("invalid_request", "token is missing")
         credentials, method = client_credentials(req, form)
         service = self._service
-        try:
-            client, _ = await authenticated_client(service, credentials)
-        except NotAuthenticated as error:
-            raise OAuthError("invalid_client", error.message, status=401, challenge=method == "client_secret_basic") from None
+        client, _ = await authenticated_client(service, credentials)
         presented = await read_presented(service, form["token"])
         found, _ = await service.find(presented.token_id)
         token, secret_matches = judge(presented, found.token)
