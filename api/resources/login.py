@@ -14,7 +14,7 @@ from api.resources.oauth import authenticated_client
 from api.scopes import read_scope
 from api.service import Service
 from ledger.builtin import CONSOLE_NAME
-from ledger.errors import NotAuthenticated
+from ledger.errors import InvalidInput, NotAuthenticated
 from ledger.identifiers import name_id
 from ledger.log import Actor
 from ledger.tokens import Grant, GrantRefused, change_family
@@ -44,11 +44,18 @@ class Login:
         self._service = service
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Answer tokens; LoginRefused for whatever is wrong with user, password or client."""
+        """Answer tokens; LoginRefused for whatever is wrong with user, password or client, InvalidInput for a scope that
+        this person or client cannot have."""
         body = await read_body(req, LoginBody)
         service = self._service
-        credentials = basic_credentials(req) or Credentials(name_id("client", body.client_id), None)
-        client, kept = await authenticated_client(service, credentials)
+        named = Credentials(name_id("client", body.client_id), None)
+        try:
+            credentials = basic_credentials(req) or named
+            if "client_id" in body.model_fields_set and named.client_id != credentials.client_id:
+                raise InvalidInput.of("client_id", "the client that authenticates, or none")
+            client, kept = await authenticated_client(service, credentials)
+        except NotAuthenticated:
+            raise LoginRefused("wrong user name or password") from None
         subject_id = await check_password_of(service, body.username, body.password)
         if subject_id is None or "password" not in client.grants:
             raise LoginRefused("wrong user name or password")
@@ -59,7 +66,7 @@ class Login:
             handout = await issue_tokens(service, envelope, kept, client, grant)
         except GrantRefused as refused:
             if refused.error == "invalid_scope":
-                raise
+                raise InvalidInput.of("scope", "roles of this person, in APIs of this client that stand") from None
             raise LoginRefused("wrong user name or password") from None
         resp.media = token_answer(service, kept, handout)
 
