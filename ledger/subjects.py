@@ -109,15 +109,24 @@ def set_profile(state: State, _now: datetime, *, subject_id: UUID, name_id: UUID
 
 
 def set_password(
-    state: State, _now: datetime, *, subject_id: UUID, sealed_password: bytes, keep_tokens: bool = False
+    state: State,
+    _now: datetime,
+    *,
+    subject_id: UUID,
+    sealed_password: bytes,
+    keep_tokens: bool = False,
+    known: bytes | None = None,
 ) -> list[Event]:
     """Set the password, and with it revoke every token of the subject unless they are to be kept.
 
-    Reads the administrators. NotAPerson.
+    `known`: the sealed password that whoever asks has proved to know, which must still be the one. Reads the administrators.
+    NotAPerson; Contention when it is not.
     """
     subject = _subject(state, subject_id)
     if subject.kind != "person":
         raise NotAPerson(subject_id)
+    if known is not None and subject.sealed_password != known:
+        raise Contention("the password was changed meanwhile")
     row = replace(subject, sealed_password=sealed_password)
     return [
         SubjectPasswordSet(subject_id=subject_id, subject=row, cuts_off=not keep_tokens),

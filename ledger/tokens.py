@@ -66,7 +66,8 @@ class GrantRefused(LedgerError):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What is to be issued. `role_ids` None: no restriction. `lifetime_seconds` None: the client's."""
+    """What is to be issued. `role_ids` None: no restriction. `lifetime_seconds` None: the client's. `sealed_password`: the
+    one that the subject proved to know, None where it proved something else."""
 
     subject_id: UUID
     client_id: UUID
@@ -77,6 +78,7 @@ class Grant:
     lifetime_seconds: int | None = None
     name: str | None = None
     claims: dict[str, Any] | None = None
+    sealed_password: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +118,12 @@ def issue(state: State, now: datetime, *, family_id: UUID, grant: Grant, made: M
 
     Reads the client, the subject, the APIs and the keys of `made`.
     GrantRefused: client or subject does not stand, an API is not the
-    client's or does not stand, a role of the scope is not the subject's.
+    client's or does not stand, a role of the scope is not the subject's, the password was changed since it was proved.
     """
     subject, client = _standing_parties(state, grant.subject_id, grant.client_id, now)
+    # Otherwise who logs in with a stolen password while its owner changes it has a token from after the change.
+    if grant.sealed_password is not None and subject.sealed_password != grant.sealed_password:
+        raise GrantRefused("the password was changed meanwhile")
     _check_made(state, client, made)
     if not grant.api_ids or not set(grant.api_ids) <= set(client.api_ids):
         raise GrantRefused("an API is not in the client's audience", "invalid_scope")

@@ -56,13 +56,20 @@ class Login:
             client, kept = await authenticated_client(service, credentials)
         except NotAuthenticated:
             raise LoginRefused("wrong user name or password") from None
-        subject_id = await check_password_of(service, body.username, body.password)
-        if subject_id is None or "password" not in client.grants:
+        subject = await check_password_of(service, body.username, body.password)
+        if subject is None or "password" not in client.grants:
             raise LoginRefused("wrong user name or password")
         try:
             scope = read_scope(kept, client, body.scope, None, body.apis)
-            grant = Grant(subject_id, client.client_id, scope.api_ids, scope.role_ids, scope.direct)
-            envelope = make_envelope(req, service, Actor("subject", subject_id, "password"), repeatable=False)
+            grant = Grant(
+                subject_id=subject.subject_id,
+                client_id=client.client_id,
+                api_ids=scope.api_ids,
+                role_ids=scope.role_ids,
+                direct=scope.direct,
+                sealed_password=subject.sealed_password,
+            )
+            envelope = make_envelope(req, service, Actor("subject", subject.subject_id, "password"), repeatable=False)
             handout = await issue_tokens(service, envelope, kept, client, grant)
         except GrantRefused as refused:
             if refused.error == "invalid_scope":

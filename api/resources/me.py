@@ -87,7 +87,9 @@ class Me:
             service,
             make_envelope(req, service, caller.actor, repeatable=False),
             Keys(subjects=[subject_id], administrators=True),
-            lambda state, now: set_password(state, now, subject_id=subject_id, sealed_password=sealed),
+            lambda state, now: set_password(
+                state, now, subject_id=subject_id, sealed_password=sealed, known=subject.sealed_password
+            ),
             urgent=True,
         )
         resp.media = {"subject_id": str(subject_id), "position": receipt.position}
