@@ -9,7 +9,22 @@ from falcon.asgi import App, Request, Response
 
 from api.errors import install_error_handlers
 from api.middleware import Lifespan, RequestContext
-from api.resources import access, apis, audit, clients, gateway, issue, keys, login, me, oauth, roles, subjects, wellknown
+from api.resources import (
+    access,
+    apis,
+    audit,
+    clients,
+    families,
+    gateway,
+    keys,
+    login,
+    me,
+    oauth,
+    roles,
+    subjects,
+    tokens,
+    wellknown,
+)
 from api.service import Service
 
 
@@ -63,7 +78,15 @@ ROUTES: Final = (
     Route("/v1/apis/{name}/roles/{role}", roles.Roles, "one"),
     Route("/v1/apis/{name}/roles/{role}/rules", roles.Roles, "rules"),
     Route("/v1/apis/{name}/roles/{role}/rules/withdraw", roles.Roles, "rules_withdraw"),
-    Route("/v1/tokens", issue.IssueToken),
+    Route("/v1/tokens", tokens.Tokens),
+    Route("/v1/tokens/{token_id}", tokens.Tokens, "one"),
+    Route("/v1/tokens/{token_id}/suspend", tokens.Tokens, "suspend"),
+    Route("/v1/tokens/{token_id}/reinstate", tokens.Tokens, "reinstate"),
+    Route("/v1/tokens/{token_id}/revoke", tokens.Tokens, "revoke"),
+    Route("/v1/families/{family_id}", families.Families, "one"),
+    Route("/v1/families/{family_id}/suspend", families.Families, "suspend"),
+    Route("/v1/families/{family_id}/reinstate", families.Families, "reinstate"),
+    Route("/v1/families/{family_id}/revoke", families.Families, "revoke"),
     Route("/v1/keys", keys.KeyList),
     Route("/v1/audit/events", audit.AuditEvents),
     Route("/v1/audit/timeline", audit.AuditTimeline),

@@ -29,15 +29,15 @@ CONNECTIONS: Final = 2
 MAX_WAITING: Final = 1_000
 ANSWER_SECONDS: Final = 1.0
 
-# One text for now and for then: a null position is the head, a null instant the database's clock.
-LOOKUP: Final = """
-SELECT at.position, at.instant, reference.position, k.ordinal,
+# One text for now and for then, for decisions and for listings (token_listing.py): a null position is the head, a null
+# instant the database's clock. The columns are those of TokenStanding, but for the subject's own rules, its last two.
+STANDING_COLUMNS: Final = """
   t.token_id, t.position, t.family_id, t.generation, t.kind, t.strategy, t.subject_id, t.client_id, t.api_ids, t.role_ids,
   t.direct, t.secret_digest, t.key_ids, t.name, t.claims, t.issued_at, t.expires_at,
   ts.status, ts.status_until, ts.position,
   f.status, f.status_until, f.position, f.generation,
-  s.kind, s.status, s.status_until, s.position, s.cutoff_position, s.clearance, s.role_ids,
-  r.rules, r.position
+  s.kind, s.status, s.status_until, s.position, s.cutoff_position, s.clearance, s.role_ids"""
+STANDING_ROWS: Final = """
 FROM (SELECT coalesce(%(position)s::bigint, (SELECT b.last_position FROM ledger.batches b
       ORDER BY b.last_position DESC LIMIT 1), 0) AS position,
     coalesce(%(instant)s::timestamptz, ledger.clock()) AS instant OFFSET 0) AS at
@@ -52,9 +52,17 @@ LEFT JOIN LATERAL (SELECT v.* FROM views.families v WHERE v.family_id = t.family
   ORDER BY v.position DESC LIMIT 1) AS f ON true
 LEFT JOIN LATERAL (SELECT v.* FROM views.subjects v WHERE v.subject_id = t.subject_id AND v.position <= at.position
   ORDER BY v.position DESC LIMIT 1) AS s ON true
+"""
+LOOKUP: Final = (
+    "SELECT at.position, at.instant, reference.position, k.ordinal,"  # noqa: S608 - of literals alone
+    + STANDING_COLUMNS
+    + ", r.rules, r.position"
+    + STANDING_ROWS
+    + """
 LEFT JOIN LATERAL (SELECT v.* FROM views.subject_rules v WHERE v.subject_id = t.subject_id AND v.position <= at.position
   ORDER BY v.position DESC LIMIT 1) AS r ON true
 """
+)
 
 
 class LookupOverloaded(TryAgain):

@@ -22,8 +22,12 @@ CREATE TABLE tokens (
   expires_at timestamptz NOT NULL,
   CONSTRAINT tokens_pkey PRIMARY KEY (token_id, position)
 );
-CREATE INDEX tokens_by_subject ON tokens (subject_id, position);
-CREATE INDEX tokens_by_client ON tokens (client_id, position);
+-- Listings walk one of these backwards, and audit finds issues and rotations by them. Tokens issued together have one
+-- position: with the id behind it the order is whole, and a page needs no sort.
+CREATE INDEX tokens_by_position ON tokens (position, token_id);
+CREATE INDEX tokens_by_subject ON tokens (subject_id, position, token_id);
+CREATE INDEX tokens_by_client ON tokens (client_id, position, token_id);
+CREATE INDEX tokens_by_family ON tokens (family_id, position, token_id);
 GRANT SELECT ON tokens TO ledger_service;
 
 CREATE FUNCTION fold_tokens(p_from bigint, p_to bigint) RETURNS void LANGUAGE plpgsql AS $$
@@ -59,7 +63,7 @@ BEGIN
       WHERE e.position BETWEEN p_from AND p_to AND e.type IN ('token_suspended', 'token_reinstated', 'token_revoked');
 END $$;
 
--- The whole state of a family each time it changes. A token without refresh has a row only once something was done to its family.
+-- The whole state of a family each time it changes, the first with its first tokens. A token without refresh is a family of one.
 CREATE TABLE families (
   family_id uuid NOT NULL,
   position bigint NOT NULL,

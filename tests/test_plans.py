@@ -19,12 +19,14 @@ from ledger.execute import RECORDED_BEFORE
 from ledger.log import append
 from projections.lookup import look_up
 from projections.reading import READ_STATE
-from tests.builders import command, envelope, family, subject_registered, token_issued
+from projections.token_listing import LISTED, NEWEST, TokenFilters, read_bounds, walk
+from tests.builders import NOON, command, envelope, family, subject_registered, token_issued
 from tests.conftest import Database
 
 TOKENS = 100_000
 SUBJECTS = 10_000
 KEYS = 64
+CLIENT = UUID(int=1)  # of every loaded token
 
 # What a command per event would have made, in one go. Random ids: the worst case for the cache.
 LOAD = """
@@ -122,6 +124,29 @@ async def _head(connection: Connection, keys: int) -> None:
         )
 
 
+async def _walk_all(connection: Connection, keys: int) -> None:
+    """Walk along the index that all tokens share, and along the one of a client that has them all."""
+    for filters in (TokenFilters(), TokenFilters(client_id=CLIENT)):
+        await walk(connection, filters, await read_bounds(connection, filters), NEWEST, keys)
+
+
+async def _walk_some(connection: Connection, keys: int) -> None:
+    bounds = await read_bounds(connection, TokenFilters())
+    for subject_id, family_id in zip(ids("subject", keys, of=SUBJECTS), ids("family", keys), strict=True):
+        await walk(connection, TokenFilters(subject_id=subject_id), bounds, NEWEST, TOKENS)
+        await walk(connection, TokenFilters(family_id=family_id), bounds, NEWEST, TOKENS)
+
+
+async def _bounds(connection: Connection, keys: int) -> None:
+    for _ in range(keys):
+        await read_bounds(connection, TokenFilters(issued_after=NOON, issued_before=NOON))
+
+
+async def _listed(connection: Connection, keys: int) -> None:
+    parameters = {"token_ids": ids("token", keys), "position": None, "instant": None}
+    assert len(await (await connection.execute(LISTED, parameters)).fetchall()) == keys
+
+
 HOT_STATEMENTS = (
     HotStatement("append what is new", _issue, 60),
     HotStatement("append what is stale", _append_what_is_stale, 20),
@@ -129,6 +154,10 @@ HOT_STATEMENTS = (
     HotStatement("look tokens up", _look_up, 20),
     HotStatement("read the state", _read_state, 45),
     HotStatement("the head", _head, 5),
+    HotStatement("walk through all tokens, and all of a client", _walk_all, 1),
+    HotStatement("the tokens of a subject, and of a family", _walk_some, 25),
+    HotStatement("the bounds of a listing", _bounds, 15),
+    HotStatement("what listed tokens are worth", _listed, 20),
 )
 
 
@@ -172,7 +201,7 @@ def load(database: Database, *, tokens: int = TOKENS) -> None:
             "head": row[0],
             "tokens": tokens,
             "subjects": SUBJECTS,
-            "issued": token_issued(family=family()).payload_json(),
+            "issued": token_issued(family=family(client_id=CLIENT)).payload_json(),
             "registered": subject_registered().payload_json(),
             "metadata": envelope().metadata_json(),
         }

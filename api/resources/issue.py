@@ -74,15 +74,6 @@ class IssueBody(Body):
     claims: dict[str, Any] | None = None
 
 
-class NamedTokenBody(Body):
-    """A person's own token for a script."""
-
-    name: Annotated[str, Field(min_length=1, max_length=128)]
-    apis: Annotated[tuple[str, ...], Field(max_length=100)] = ()
-    scope: Annotated[str, Field(max_length=8_192)] | None = None
-    lifetime_seconds: Annotated[int, Field(ge=1)] | None = None
-
-
 async def issue_as_asked(
     req: Request, service: Service, kept: Kept, client: Client, subject_id: UUID, actor: Actor, body: IssueBody
 ) -> dict[str, Any]:
@@ -117,47 +108,41 @@ async def issue_as_asked(
     return answer | {"expires_at": rfc3339(handout.access.expires_at), "subject_id": str(subject_id)}
 
 
-class IssueToken:
-    """The issuer endpoint."""
+async def issue_on_behalf(req: Request, resp: Response, service: Service) -> None:
+    """Issue a token for a subject that was authenticated elsewhere; its string is in this answer and nowhere else."""
+    credentials = basic_credentials(req)
+    if credentials is not None:
+        client, kept = await authenticated_client(service, credentials)
+        if "issue" not in client.grants:
+            raise NotAllowed("this client may not issue tokens")
+        actor = Actor("client", client.client_id, "client_secret_basic")
+        body = await read_body(req, IssueBody)
+        if body.client not in (None, client.name):
+            raise NotAllowed("a client issues its own tokens only")
+    else:
+        caller = await authorize(req, service)
+        actor = caller.actor
+        body = await read_body(req, IssueBody)
+        _, kept = await service.find(NOBODY)
+        if body.client is None:
+            raise InvalidInput.of("client", "the client the token is for")
+        found = kept.clients.get(name_id("client", body.client))
+        if found is None:
+            raise InvalidInput.of("client", "there is no such client")
+        client = found
+    subject_id = await _subject(service, body)
+    resp.media = await issue_as_asked(req, service, kept, client, subject_id, actor, body)
+    resp.status = falcon.HTTP_201
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
 
-    async def on_post(self, req: Request, resp: Response) -> None:
-        """Issue a token for a subject; its string is in this answer and nowhere else."""
-        service = self._service
-        credentials = basic_credentials(req)
-        if credentials is not None:
-            client, kept = await authenticated_client(service, credentials)
-            if "issue" not in client.grants:
-                raise NotAllowed("this client may not issue tokens")
-            actor = Actor("client", client.client_id, "client_secret_basic")
-            body = await read_body(req, IssueBody)
-            if body.client not in (None, client.name):
-                raise NotAllowed("a client issues its own tokens only")
-        else:
-            caller = await authorize(req, service)
-            actor = caller.actor
-            body = await read_body(req, IssueBody)
-            _, kept = await service.find(NOBODY)
-            if body.client is None:
-                raise InvalidInput.of("client", "the client the token is for")
-            found = kept.clients.get(name_id("client", body.client))
-            if found is None:
-                raise InvalidInput.of("client", "there is no such client")
-            client = found
-        subject_id = await self._subject(body)
-        resp.media = await issue_as_asked(req, service, kept, client, subject_id, actor, body)
-        resp.status = falcon.HTTP_201
-
-    async def _subject(self, body: IssueBody) -> UUID:
-        if (body.subject_id is None) == (body.username is None):
-            raise InvalidInput.of("subject_id", "either this or username")
-        if body.subject_id is not None:
-            return body.subject_id
-        assert body.username is not None
-        name = user_name_id(self._service.master, body.username)
-        holder = (await read_state(self._service.pool, Keys(names=[name]))).state.names.get(name)
-        if holder is None or holder.holder_id is None:
-            raise InvalidInput.of("username", "there is no such user")
-        return holder.holder_id
+async def _subject(service: Service, body: IssueBody) -> UUID:
+    if (body.subject_id is None) == (body.username is None):
+        raise InvalidInput.of("subject_id", "either this or username")
+    if body.subject_id is not None:
+        return body.subject_id
+    assert body.username is not None
+    name = user_name_id(service.master, body.username)
+    holder = (await read_state(service.pool, Keys(names=[name]))).state.names.get(name)
+    if holder is None or holder.holder_id is None:
+        raise InvalidInput.of("username", "there is no such user")
+    return holder.holder_id

@@ -10,9 +10,10 @@ from pydantic import Field
 from api.asking import authenticate
 from api.body import Body, read_body
 from api.commands import carry_out, make_envelope
-from api.pages import uuid_of
+from api.pages import read_choice, read_limit, read_query, uuid_of
 from api.people import profile_of
 from api.resources.issue import IssueBody, issue_as_asked
+from api.resources.tokens import KINDS, STATES, page_answer, read_token_cursor
 from api.service import NOBODY, Service
 from ledger.errors import InvalidInput
 from ledger.instants import rfc3339
@@ -22,6 +23,7 @@ from ledger.subjects import set_password
 from ledger.tokens import UnknownToken, change_token
 from projections.reading import Keys, read_state
 from projections.sealed_keys import read_sealed_keys
+from projections.token_listing import TokenFilters, list_tokens
 
 
 class NamedToken(Body):
@@ -41,7 +43,7 @@ class PasswordChange(Body):
 
 
 class Me:
-    """Every endpoint of /v1/me but the list of tokens, one responder each."""
+    """Every endpoint of /v1/me, one responder each; api/app.py says which path is which."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -93,6 +95,21 @@ class Me:
             urgent=True,
         )
         resp.media = {"subject_id": str(subject_id), "position": receipt.position}
+
+    async def on_get_tokens(self, req: Request, resp: Response) -> None:
+        """List one's own tokens, newest first, as the administrator sees them."""
+        service = self._service
+        caller = await authenticate(req, service)
+        query = read_query(req, ("kind", "state", "cursor", "limit"))
+        filters = TokenFilters(
+            subject_id=caller.subject_id,
+            kind=read_choice(query, "kind", KINDS),
+            state=read_choice(query, "state", STATES),
+        )
+        page = await list_tokens(
+            service.pool, service.reference, filters, limit=read_limit(query), before=read_token_cursor(query)
+        )
+        resp.media = page_answer(page)
 
     async def on_post_tokens(self, req: Request, resp: Response) -> None:
         """Issue oneself a named token through the client one is logged in with; its string is shown here only."""

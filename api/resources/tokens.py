@@ -1,0 +1,216 @@
+"""/v1/tokens: tokens as they stand, issued on behalf of others, suspended, reinstated, revoked."""
+
+from datetime import datetime
+from typing import Any, Final, Literal, get_args
+from uuid import UUID
+
+from falcon.asgi import Request, Response
+
+from api.asking import authorize
+from api.body import read_body, read_optional_body
+from api.commands import carry_out, make_envelope
+from api.pages import read_choice, read_instant, read_limit, read_position, read_query, read_uuid, uuid_of
+from api.resources.bodies import Because, Suspension
+from api.resources.issue import issue_on_behalf
+from api.service import Service
+from ledger.apis import api_id_of
+from ledger.clients import client_id_of
+from ledger.errors import InvalidInput, UnknownApi, UnknownClient
+from ledger.instants import rfc3339
+from ledger.log import Actor
+from ledger.standing import TokenStatus
+from ledger.states import Strategy
+from ledger.tokens import UnknownToken, change_token
+from projections.reading import Keys
+from projections.reference import Kept
+from projections.token_listing import NEWEST, Key, ListedToken, TokenFilters, TokenPage, find_token, list_tokens
+
+KINDS: Final = ("access", "refresh")
+STRATEGIES: Final = get_args(Strategy)
+STATES: Final = get_args(TokenStatus)
+
+
+class Tokens:
+    """Every endpoint of /v1/tokens, one responder each; api/app.py says which path is which."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    # ----------------------------------------------------------------------------------------------- /v1/tokens
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Issue a token for a subject; its string is in this answer and nowhere else."""
+        await issue_on_behalf(req, resp, self._service)
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """List tokens, newest first. A page may hold fewer than its limit, and go on."""
+        service = self._service
+        caller = await authorize(req, service)
+        query = read_query(
+            req,
+            (
+                "subject_id",
+                "client",
+                "api",
+                "family_id",
+                "kind",
+                "strategy",
+                "state",
+                "issued_after",
+                "issued_before",
+                "cursor",
+                "limit",
+            ),
+        )
+        filters = TokenFilters(
+            subject_id=read_uuid(query, "subject_id", None),
+            client_id=_client_id(query, caller.kept),
+            api_id=_api_id(query, caller.kept),
+            family_id=read_uuid(query, "family_id", None),
+            kind=read_choice(query, "kind", KINDS),
+            strategy=read_choice(query, "strategy", STRATEGIES),
+            state=read_choice(query, "state", STATES),
+            issued_after=read_instant(query, "issued_after"),
+            issued_before=read_instant(query, "issued_before"),
+        )
+        page = await list_tokens(
+            service.pool, service.reference, filters, limit=read_limit(query), before=read_token_cursor(query)
+        )
+        resp.media = page_answer(page)
+
+    # ------------------------------------------------------------------------------------ /v1/tokens/{token_id}
+
+    async def on_get_one(self, req: Request, resp: Response, token_id: str) -> None:
+        """Answer one token; `position` is where it was issued."""
+        service = self._service
+        await authorize(req, service)
+        read_query(req, ())
+        identifier = _token_id(token_id)
+        page = await find_token(service.pool, service.reference, identifier)
+        if not page.tokens:
+            raise UnknownToken("there is no such token")
+        resp.media = token_members(page.tokens[0], page.kept) | {
+            "as_of_position": page.position,
+            "instant": rfc3339(page.instant),
+        }
+
+    async def on_post_suspend(self, req: Request, resp: Response, token_id: str) -> None:
+        """Suspend one token, up to an instant or until it is reinstated."""
+        caller = await authorize(req, self._service)
+        body = await read_body(req, Suspension)
+        await self._change(req, resp, caller.actor, token_id, "suspend", body.reason, body.until)
+
+    async def on_post_reinstate(self, req: Request, resp: Response, token_id: str) -> None:
+        """End the suspension of one token; what else stops it goes on."""
+        caller = await authorize(req, self._service)
+        body = await read_optional_body(req, Because)
+        await self._change(req, resp, caller.actor, token_id, "reinstate", body.reason)
+
+    async def on_post_revoke(self, req: Request, resp: Response, token_id: str) -> None:
+        """Revoke one token, for good."""
+        caller = await authorize(req, self._service)
+        body = await read_optional_body(req, Because)
+        await self._change(req, resp, caller.actor, token_id, "revoke", body.reason)
+
+    async def _change(
+        self,
+        req: Request,
+        resp: Response,
+        actor: Actor,
+        token_id: str,
+        verb: Literal["suspend", "reinstate", "revoke"],
+        reason: str | None,
+        until: datetime | None = None,
+    ) -> None:
+        service = self._service
+        identifier = _token_id(token_id)
+        # The stream of a token is its family, which never changes.
+        token = (await service.find(identifier))[0].token
+        if token is None:
+            raise UnknownToken("there is no such token")
+        receipt = await carry_out(
+            service,
+            make_envelope(req, service, actor),
+            Keys(tokens=[identifier], families=[token.family_id]),
+            lambda state, now: change_token(state, now, token_id=identifier, verb=verb, reason=reason, until=until),
+            urgent=verb != "reinstate",
+        )
+        resp.media = {"token_id": str(identifier), "family_id": str(token.family_id), "position": receipt.position}
+
+
+def read_token_cursor(query: dict[str, str]) -> Key:
+    """Answer the token that a page follows, or NEWEST for the first."""
+    if "cursor" not in query:
+        return NEWEST
+    position, _, token = query["cursor"].partition(".")
+    token_id, rule = uuid_of(token), "the `next` of the page before"
+    if token_id is None:
+        raise InvalidInput.of("cursor", rule)
+    return Key(read_position({"cursor": position}, "cursor", rule) or 0, token_id)
+
+
+def page_answer(page: TokenPage) -> dict[str, Any]:
+    """Answer a page of tokens."""
+    return {
+        "tokens": [token_members(listed, page.kept) for listed in page.tokens],
+        "next": None if page.next is None else f"{page.next.position}.{page.next.token_id}",
+        "position": page.position,
+        "instant": rfc3339(page.instant),
+    }
+
+
+def token_members(listed: ListedToken, kept: Kept) -> dict[str, Any]:
+    """Answer a token as it is listed: neither its string nor what that is checked against.
+
+    `state` is what it is worth now, `reason` why it does not stand, as a decision says it. `status_reason`: what was said when
+    the token, or the family that stops it, was suspended, reinstated or revoked; `status_until`: when a suspension, at
+    whatever level, ends by itself.
+    """
+    token, standing = listed.token, listed.standing
+    until = standing.until if standing.state == "suspended" else token.token_status_until
+    return {
+        "token_id": str(token.token_id),
+        "kind": token.kind,
+        "strategy": token.strategy,
+        "subject_id": str(token.subject_id),
+        "client": kept.clients[token.client_id].name,
+        "apis": [kept.apis[api_id].name for api_id in token.api_ids],
+        "scope": kept.scope_text(token.role_ids, token.direct),
+        "family_id": str(token.family_id),
+        "generation": token.generation,
+        "name": token.name,
+        "issued_at": rfc3339(token.issued_at),
+        "expires_at": rfc3339(token.expires_at),
+        "issued_from": None if listed.issued_from is None else str(listed.issued_from),
+        "state": standing.state,
+        "reason": standing.reason,
+        "status_reason": listed.family_reason if standing.level == "family" else listed.token_reason,
+        "status_until": None if until is None else rfc3339(until),
+        "key_ids": [str(key_id) for key_id in token.key_ids],
+        "position": token.position,
+    }
+
+
+def _token_id(text: str) -> UUID:
+    identifier = uuid_of(text)
+    if identifier is None:
+        raise UnknownToken("there is no such token")
+    return identifier
+
+
+def _client_id(query: dict[str, str], kept: Kept) -> UUID | None:
+    if "client" not in query:
+        return None
+    client_id = client_id_of(query["client"])
+    if client_id not in kept.clients:
+        raise UnknownClient(query["client"])
+    return client_id
+
+
+def _api_id(query: dict[str, str], kept: Kept) -> UUID | None:
+    if "api" not in query:
+        return None
+    api_id = api_id_of(query["api"])
+    if api_id not in kept.apis:
+        raise UnknownApi(query["api"])
+    return api_id
