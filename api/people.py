@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -15,12 +16,19 @@ from projections.reading import Keys, read_state
 from projections.sealed_keys import read_sealed_keys
 
 
-async def check_password_of(service: Service, username: str, password: str) -> Subject | None:
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """A subject that knew its password as of a position: whatever is recorded for it is decided on that (Grant.proved_at)."""
+
+    subject_id: UUID
+    position: int
+
+
+async def check_password_of(service: Service, username: str, password: str) -> Proved | None:
     """Answer the subject whose name and password these are and who stands; None for anything else.
 
     The steps are the same for a name that is not there, a wrong password and a suspended subject: two reads, one key, one
-    hash. HashingBusy beyond the bound. What is then recorded for the subject is to be decided on this very password
-    (Grant.sealed_password): it may have been changed while it was being hashed.
+    hash. HashingBusy beyond the bound.
     """
     try:
         name_id = user_name_id(service.master, username)
@@ -36,7 +44,7 @@ async def check_password_of(service: Service, username: str, password: str) -> S
     right = await service.passwords.verify(None if encoded is None else encoded.decode(), password)
     if not right or subject is None or not stands(subject.status, subject.status_until, reading.instant):
         return None
-    return subject
+    return Proved(subject_id, reading.position)
 
 
 async def profile_of(service: Service, subject_id: UUID, sealed_profile: bytes | None) -> dict[str, Any]:

@@ -66,8 +66,8 @@ class GrantRefused(LedgerError):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What is to be issued. `role_ids` None: no restriction. `lifetime_seconds` None: the client's. `sealed_password`: the
-    one that the subject proved to know, None where it proved something else."""
+    """What is to be issued. `role_ids` None: no restriction. `lifetime_seconds` None: the client's. `proved_at`: the position
+    as of which the subject proved who it is, None where nobody asked it to."""
 
     subject_id: UUID
     client_id: UUID
@@ -78,7 +78,7 @@ class Grant:
     lifetime_seconds: int | None = None
     name: str | None = None
     claims: dict[str, Any] | None = None
-    sealed_password: bytes | None = None
+    proved_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +118,12 @@ def issue(state: State, now: datetime, *, family_id: UUID, grant: Grant, made: M
 
     Reads the client, the subject, the APIs and the keys of `made`.
     GrantRefused: client or subject does not stand, an API is not the
-    client's or does not stand, a role of the scope is not the subject's, the password was changed since it was proved.
+    client's or does not stand, a role of the scope is not the subject's, its tokens were cut off since it proved itself.
     """
     subject, client = _standing_parties(state, grant.subject_id, grant.client_id, now)
     # Otherwise who logs in with a stolen password while its owner changes it has a token from after the change.
-    if grant.sealed_password is not None and subject.sealed_password != grant.sealed_password:
-        raise GrantRefused("the password was changed meanwhile")
+    if grant.proved_at is not None and grant.proved_at < subject.cutoff_position:
+        raise GrantRefused("cut off since the subject proved itself")
     _check_made(state, client, made)
     if not grant.api_ids or not set(grant.api_ids) <= set(client.api_ids):
         raise GrantRefused("an API is not in the client's audience", "invalid_scope")

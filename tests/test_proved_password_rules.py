@@ -15,9 +15,9 @@ from tests.builders import NOON, api, client, subject
 
 API = api()
 CLIENT = client(api_ids=(API.api_id,))
-PERSON = subject(sealed_password=b"sealed, as it was proved")
-CHANGED = replace(PERSON, sealed_password=b"sealed, as it is by now")
-GRANT = Grant(PERSON.subject_id, CLIENT.client_id, (API.api_id,), sealed_password=PERSON.sealed_password)
+PERSON = subject(sealed_password=b"sealed, as it was proved", cutoff_position=6)
+CHANGED = replace(PERSON, sealed_password=b"sealed, as it is by now", cutoff_position=8)
+GRANT = Grant(PERSON.subject_id, CLIENT.client_id, (API.api_id,), proved_at=7)
 MADE = Made("opaque", uuid4(), bytes(32), uuid4(), bytes(32))
 
 
@@ -39,11 +39,17 @@ def test_a_login_with_a_password_that_was_changed_meanwhile_is_refused() -> None
     # It would be recorded after the change, and so stand above its cut-off.
     with pytest.raises(GrantRefused) as refused:
         issue(state(CHANGED), NOON, family_id=uuid4(), grant=GRANT, made=MADE)
-    assert (refused.value.error, refused.value.cause) == ("invalid_grant", "the password was changed meanwhile")
+    assert (refused.value.error, refused.value.cause) == ("invalid_grant", "cut off since the subject proved itself")
 
 
-def test_a_grant_that_rests_on_no_password_does_not_care() -> None:
-    (event,) = issue(state(CHANGED), NOON, family_id=uuid4(), grant=replace(GRANT, sealed_password=None), made=MADE)
+def test_a_login_goes_on_when_the_same_password_was_hashed_anew_meanwhile() -> None:
+    rehashed = replace(CHANGED, cutoff_position=PERSON.cutoff_position)
+    (event,) = issue(state(rehashed), NOON, family_id=uuid4(), grant=GRANT, made=MADE)
+    assert isinstance(event, TokenIssued)
+
+
+def test_a_grant_that_rests_on_no_proof_of_the_subject_does_not_care() -> None:
+    (event,) = issue(state(CHANGED), NOON, family_id=uuid4(), grant=replace(GRANT, proved_at=None), made=MADE)
     assert isinstance(event, TokenIssued)
 
 

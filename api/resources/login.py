@@ -56,20 +56,20 @@ class Login:
             client, kept = await authenticated_client(service, credentials)
         except NotAuthenticated:
             raise LoginRefused("wrong user name or password") from None
-        subject = await check_password_of(service, body.username, body.password)
-        if subject is None or "password" not in client.grants:
+        proved = await check_password_of(service, body.username, body.password)
+        if proved is None or "password" not in client.grants:
             raise LoginRefused("wrong user name or password")
         try:
             scope = read_scope(kept, client, body.scope, None, body.apis)
             grant = Grant(
-                subject_id=subject.subject_id,
+                subject_id=proved.subject_id,
                 client_id=client.client_id,
                 api_ids=scope.api_ids,
                 role_ids=scope.role_ids,
                 direct=scope.direct,
-                sealed_password=subject.sealed_password,
+                proved_at=proved.position,
             )
-            envelope = make_envelope(req, service, Actor("subject", subject.subject_id, "password"), repeatable=False)
+            envelope = make_envelope(req, service, Actor("subject", proved.subject_id, "password"), repeatable=False)
             handout = await issue_tokens(service, envelope, kept, client, grant)
         except GrantRefused as refused:
             if refused.error == "invalid_scope":

@@ -99,18 +99,16 @@ class TokenEndpoint:
         else:
             if "username" not in form or "password" not in form:
                 raise OAuthError("invalid_request", "username and password are needed")
-            subject = await check_password_of(service, form["username"], form["password"])
-            if subject is None:
+            proved = await check_password_of(service, form["username"], form["password"])
+            if proved is None:
                 raise GrantRefused("wrong user or password")
-            actor = Actor("subject", subject.subject_id, "password")
-            grant = _grant_of(client, subject.subject_id, scope, sealed_password=subject.sealed_password, with_refresh=True)
+            actor = Actor("subject", proved.subject_id, "password")
+            grant = _grant_of(client, proved.subject_id, scope, with_refresh=True, proved_at=proved.position)
         envelope = make_envelope(req, service, actor, repeatable=False)
         return token_answer(service, kept, await issue_tokens(service, envelope, kept, client, grant))
 
 
-def _grant_of(
-    client: Client, subject_id: UUID, scope: Scope, *, with_refresh: bool, sealed_password: bytes | None = None
-) -> Grant:
+def _grant_of(client: Client, subject_id: UUID, scope: Scope, *, with_refresh: bool, proved_at: int | None = None) -> Grant:
     return Grant(
         subject_id=subject_id,
         client_id=client.client_id,
@@ -118,7 +116,7 @@ def _grant_of(
         role_ids=scope.role_ids,
         direct=scope.direct,
         with_refresh=with_refresh,
-        sealed_password=sealed_password,
+        proved_at=proved_at,
     )
 
 
