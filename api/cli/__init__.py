@@ -1,15 +1,24 @@
-"""The command line `token-ledger`. It speaks HTTP; only `init`, `serve`, `replay` and `verify` open the database."""
+"""The command line `token-ledger`. It speaks HTTP; only `init`, `serve`, `replay` and `verify` open the database.
 
-import sys
+calling.py says how a command calls its endpoint; docs/cli.md is for whoever uses it.
+"""
+
 from collections.abc import Sequence
 
 import click
 
-from api.cli.maintenance import replay_command, verify_command
-from api.first_start import FirstAdministrator
-from api.server import database, initialise, serve
+from api.cli.apis import api_group
+from api.cli.audit import audit_group
+from api.cli.clients import client_group
+from api.cli.keys import key_group
+from api.cli.local import init_command, replay, serve_command, verify
+from api.cli.login import login, logout
+from api.cli.me import me_group
+from api.cli.questions import check, introspect
+from api.cli.roles import role_group
+from api.cli.subjects import subject_group
+from api.cli.tokens import token_group
 from ledger.errors import InvalidInput, LedgerError
-from ledger.settings import load_settings
 
 
 class Commands(click.Group):
@@ -25,58 +34,41 @@ class Commands(click.Group):
         except LedgerError as error:
             raise click.ClickException(error.message) from None
 
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as the base class has it
+        """Answer the names in the order in which they are needed."""
+        return list(self.commands)
 
-@click.group(cls=Commands)
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="token-ledger")
 def main() -> None:
-    """An event-sourced token ledger: who is this token, and may it call METHOD on this path?"""
+    """An event-sourced token ledger: who is this token, and may it call METHOD on this path?
+
+    `init`, `serve`, `replay` and `verify` run where the ledger runs. All others ask a server, at http://127.0.0.1:8080 or
+    TOKEN_LEDGER_URL, as whoever has logged in or with the token in TOKEN_LEDGER_TOKEN.
+
+    Exit status: 0 done; 1 refused; 2 not a command; 3 no answer, try again later; 4 the answer is no (check, introspect).
+    """
 
 
-@main.command("init")
-def init_command() -> None:
-    """Install the log into the database and make the first administrator; nothing where that was done."""
-    administrator = initialise(load_settings())
-    if administrator is None:
-        click.echo("The ledger is installed already.")
-    else:
-        _show(administrator)
-
-
-@main.command("serve")
-@click.option("--host", help="Address to serve on; TOKEN_LEDGER_HOST.")
-@click.option("--port", type=int, help="Port to serve on, 0 for a free one; TOKEN_LEDGER_PORT.")
-@click.option("--workers", type=int, help="Worker processes; TOKEN_LEDGER_WORKERS.")
-def serve_command(host: str | None, port: int | None, workers: int | None) -> None:
-    """Serve until Ctrl-C. Without TOKEN_LEDGER_DATABASE_URL an embedded PostgreSQL runs meanwhile."""
-    given = {"host": host, "port": port, "workers": workers}
-    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
-
-    def announce(administrator: FirstAdministrator | None) -> None:
-        if administrator is not None:
-            _show(administrator)
-        click.echo(f"Token Ledger serves on {settings.issuer_url()} (Ctrl-C to stop).")
-        sys.stdout.flush()
-
-    serve(settings, announce)
-
-
-@main.command("replay")
-def replay() -> None:
-    """Build the views anew from the log beside the live ones, then swap them in."""
-    with database(load_settings()) as (_, owner):
-        sys.exit(replay_command(owner))
-
-
-@main.command("verify")
-def verify() -> None:
-    """Fold the log into a scratch copy and compare it with the live views, row by row; 1 when anything differs."""
-    with database(load_settings()) as (_, owner):
-        sys.exit(verify_command(owner))
-
-
-def _show(administrator: FirstAdministrator) -> None:
-    click.echo("The first administrator, shown this once:")
-    click.echo(f"  user name: {administrator.username}")
-    click.echo(f"  password:  {administrator.password}")
-
+for _command in (
+    init_command,
+    serve_command,
+    login,
+    logout,
+    me_group,
+    api_group,
+    role_group,
+    client_group,
+    subject_group,
+    token_group,
+    check,
+    introspect,
+    audit_group,
+    key_group,
+    replay,
+    verify,
+):
+    main.add_command(_command)
 
 __all__: Sequence[str] = ("main",)

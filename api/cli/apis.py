@@ -1,0 +1,85 @@
+"""`token-ledger api`: the APIs that tokens are for."""
+
+from typing import Final
+
+import click
+
+from api.cli.calling import Call, calls, given
+from api.cli.options import page_options, reason_option, suspension_options
+
+API_COLUMNS: Final = ("name", "audience", "semicolons", "status", "stands")
+
+_audience = click.option("--audience", help="`aud` of the tokens for it; at first its name.")
+_semicolons = click.option("--semicolons/--no-semicolons", default=None, help="May `;` stand in its paths? At first not.")
+
+
+@click.group("api")
+def api_group() -> None:
+    """The APIs that tokens are for."""
+
+
+@api_group.command("list")
+@click.option("--status", type=click.Choice(["active", "suspended"]), help="With this status only.")
+@page_options
+@calls("GET", "/v1/apis", columns=API_COLUMNS)
+def list_apis(call: Call, status: str | None, limit: int | None, cursor: str | None) -> None:
+    """List APIs, by name."""
+    call.list("apis", given(status=status), limit=limit, cursor=cursor)
+
+
+@api_group.command("show")
+@click.argument("name")
+@calls("GET", "/v1/apis/{name}")
+def show(call: Call, name: str) -> None:
+    """Show one API."""
+    call.show(call(name=name))
+
+
+@api_group.command("register")
+@click.argument("name")
+@_audience
+@_semicolons
+@calls("POST", "/v1/apis")
+def register(call: Call, name: str, audience: str | None, semicolons: bool | None) -> None:
+    """Register an API.
+
+    \b
+    token-ledger api register orders --audience https://orders.example.org
+    """
+    call.show(call(body=given(name=name, audience=audience, semicolons=semicolons)))
+
+
+@api_group.command("change")
+@click.argument("name")
+@_audience
+@_semicolons
+@calls("PATCH", "/v1/apis/{name}")
+def change(call: Call, name: str, audience: str | None, semicolons: bool | None) -> None:
+    """Change what is given of an API; its name stays."""
+    call.show(call(name=name, body=given(audience=audience, semicolons=semicolons)))
+
+
+@api_group.command("suspend")
+@click.argument("name")
+@suspension_options
+@calls("POST", "/v1/apis/{name}/suspend")
+def suspend(call: Call, name: str, reason: str, until: str | None) -> None:
+    """Suspend an API: every decision about it is no; `reinstate` ends it."""
+    call.show(call(name=name, body=given(reason=reason, until=until)))
+
+
+@api_group.command("reinstate")
+@click.argument("name")
+@reason_option
+@calls("POST", "/v1/apis/{name}/reinstate")
+def reinstate(call: Call, name: str, reason: str | None) -> None:
+    """End an API's suspension."""
+    call.show(call(name=name, body=given(reason=reason)))
+
+
+@api_group.command("revoke-tokens")
+@click.argument("name")
+@calls("POST", "/v1/apis/{name}/revoke-tokens")
+def revoke_tokens(call: Call, name: str) -> None:
+    """Revoke every token for an API that was issued so far, for good."""
+    call.show(call(name=name, body={}))

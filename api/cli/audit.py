@@ -1,0 +1,91 @@
+"""`token-ledger audit`: what happened, by whom, when, and what it made of things."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+from api.cli.calling import Call, calls, given
+from api.cli.options import page_options
+
+EVENT_COLUMNS: Final = ("position", "recorded_at", "actor", "type", "stream", "version")
+ENTRY_COLUMNS: Final = ("position", "instant", "who", "what", "about", "why", "after")
+
+
+@click.group("audit")
+def audit_group() -> None:
+    """What happened, by whom, when, and what it made of things."""
+
+
+@audit_group.command("events")
+@click.option("--subject", metavar="SUBJECT", help="About this subject, by id or user name.")
+@click.option("--client", help="About this client.")
+@click.option("--api", help="About this API.")
+@click.option("--token-id", metavar="ID", help="About this token.")
+@click.option("--family-id", metavar="ID", help="About this family of tokens.")
+@click.option("--role-id", metavar="ID", help="About this role.")
+@click.option("--key-id", metavar="ID", help="About this key.")
+@click.option("--type", "types", metavar="TYPE", multiple=True, help="Of this type, as in token_revoked; repeatable.")
+@click.option("--actor", metavar="SUBJECT|CLIENT_ID", help="By this actor: a subject, or a client by its id.")
+@click.option("--from-time", metavar="INSTANT", help="At or after, as in 2030-01-31T12:00:00Z.")
+@click.option("--to-time", metavar="INSTANT", help="Before.")
+@click.option("--from-position", type=int, metavar="P", help="At or after this position of the log.")
+@click.option("--to-position", type=int, metavar="P", help="At or before this position.")
+@click.option("--order", type=click.Choice(["newest", "oldest"]), help="Which come first; the newest unless said.")
+@page_options
+@calls("GET", "/v1/audit/events", columns=EVENT_COLUMNS)
+def events(
+    call: Call,
+    subject: str | None,
+    actor: str | None,
+    types: Sequence[str],
+    limit: int | None,
+    cursor: str | None,
+    **filters: Any,
+) -> None:
+    """List the events that match every filter; `--json` has all that they say.
+
+    \b
+    token-ledger audit events --subject ann --from-time 2030-01-01T00:00:00Z
+    token-ledger audit events --type token_revoked --type family_revoked --limit 20
+    """
+    query = given(
+        subject_id=None if subject is None else call.subject_id(subject),
+        actor_id=None if actor is None else call.subject_id(actor),
+        type=",".join(types) or None,
+        **filters,
+    )
+    call.list("events", query, limit=limit, cursor=cursor)
+
+
+@audit_group.command("timeline")
+@click.option("--token-id", metavar="ID", help="Of this token.")
+@click.option("--family-id", metavar="ID", help="Of this family of tokens.")
+@click.option("--subject", metavar="SUBJECT", help="Of this subject, by id or user name.")
+@click.option("--client", help="Of this client.")
+@page_options
+@calls("GET", "/v1/audit/timeline", columns=ENTRY_COLUMNS)
+def timeline(call: Call, subject: str | None, limit: int | None, cursor: str | None, **whose: str | None) -> None:
+    """List what happened to one token, family, subject or client, oldest first, with the state after each.
+
+    The last line says what is now.
+
+    \b
+    token-ledger audit timeline --token-id 0195f4a0-...
+    token-ledger audit timeline --subject ann
+    """
+    query = given(subject_id=None if subject is None else call.subject_id(subject), **whose)
+    if len(query) != 1:
+        raise click.UsageError("one of --token-id, --family-id, --subject, --client")
+    call.rows(_entries(call, query, limit, cursor))
+
+
+def _entries(call: Call, query: Mapping[str, Any], limit: int | None, cursor: str | None) -> Iterator[Sequence[dict[str, Any]]]:
+    """Answer the entries page by page, and then what is now: as the members of the answer where JSON is printed."""
+    page: dict[str, Any] = {}
+    for page in call.pages("entries", query, limit=limit, cursor=cursor):
+        yield page["entries"]
+    if call.output.as_json:
+        yield [{name: value for name, value in page.items() if name not in ("entries", "next")}]
+    else:
+        yield [{"position": page["position"], "instant": page["instant"], "what": "now", "after": page["now"]}]

@@ -1,0 +1,157 @@
+"""`token-ledger client`: applications that obtain tokens, resource servers and gateways that ask about them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import click
+
+from api.cli.calling import Call, calls, given
+from api.cli.options import Function, page_options, reason_option, suspension_options
+
+CLIENT_COLUMNS: Final = ("name", "kind", "grants", "strategy", "refresh", "apis", "serves", "status", "stands")
+GRANTS: Final = ("password", "client_credentials", "refresh_token", "issue")
+STRATEGIES: Final = ("opaque", "encrypted", "jwt", "jwe")
+REFRESH: Final = ("off", "reusable", "rotating")
+
+
+def settings_options(function: Function) -> Function:
+    """What is chosen for a client, at its registration and later."""
+    options: Sequence[Callable[[Function], Function]] = (
+        click.option("--grant", "grants", type=click.Choice(GRANTS), multiple=True, help="How it obtains tokens; repeatable."),
+        click.option("--strategy", type=click.Choice(STRATEGIES), help="What its bearer strings are; at first opaque."),
+        click.option("--refresh", type=click.Choice(REFRESH), help="Its refresh tokens; at first off."),
+        click.option("--api", "apis", multiple=True, help="An API its tokens are for; repeatable."),
+        click.option("--serves", help="The API it is a resource server or gateway of, and may ask about."),
+        click.option("--access-lifetime", type=int, metavar="SECONDS", help="Of access tokens."),
+        click.option("--refresh-idle", type=int, metavar="SECONDS", help="How long a refresh token lives unused."),
+        click.option("--refresh-absolute", type=int, metavar="SECONDS", help="How long a family lives at most."),
+        click.option("--retry-window", type=int, metavar="SECONDS", help="How long a lost rotation can be fetched again."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def chosen(settings: dict[str, Any]) -> dict[str, Any]:
+    """Answer the members that were said, as the API calls them."""
+    return given(
+        grants=list(settings["grants"]) or None,
+        strategy=settings["strategy"],
+        refresh=settings["refresh"],
+        apis=list(settings["apis"]) or None,
+        serves=settings["serves"],
+        access_lifetime_seconds=settings["access_lifetime"],
+        refresh_idle_seconds=settings["refresh_idle"],
+        refresh_absolute_seconds=settings["refresh_absolute"],
+        retry_window_seconds=settings["retry_window"],
+    )
+
+
+@click.group("client")
+def client_group() -> None:
+    """Applications that obtain tokens; resource servers and gateways that ask about them."""
+
+
+@client_group.command("list")
+@click.option("--kind", type=click.Choice(["confidential", "public"]), help="Of this kind only.")
+@click.option("--status", type=click.Choice(["active", "suspended"]), help="With this status only.")
+@page_options
+@calls("GET", "/v1/clients", columns=CLIENT_COLUMNS)
+def list_clients(call: Call, kind: str | None, status: str | None, limit: int | None, cursor: str | None) -> None:
+    """List clients, by name."""
+    call.list("clients", given(kind=kind, status=status), limit=limit, cursor=cursor)
+
+
+@client_group.command("show")
+@click.argument("name")
+@calls("GET", "/v1/clients/{name}")
+def show(call: Call, name: str) -> None:
+    """Show one client; of its secrets only how many there are."""
+    call.show(call(name=name))
+
+
+@client_group.command("register")
+@click.argument("name")
+@click.option(
+    "--kind",
+    type=click.Choice(["confidential", "public"]),
+    default="confidential",
+    show_default=True,
+    help="Whether it can keep a secret, and so has one.",
+)
+@settings_options
+@calls("POST", "/v1/clients")
+def register(call: Call, name: str, kind: str, **settings: Any) -> None:
+    """Register a client. The secret of a confidential one is shown once; in plain lines it is all that is printed.
+
+    \b
+    token-ledger client register shop --kind public --grant password --grant refresh_token \\
+      --strategy jwt --refresh rotating --api orders
+    SECRET=$(token-ledger client register orders-api --serves orders)
+    """
+    call.output.secrets(call(body={"name": name, "kind": kind} | chosen(settings)), "client_secret")
+
+
+@client_group.command("change")
+@click.argument("name")
+@settings_options
+@click.option("--no-grants", is_flag=True, help="It obtains no tokens any more.")
+@click.option("--no-apis", is_flag=True, help="Its tokens are for no API any more.")
+@click.option("--serves-none", is_flag=True, help="It asks about no API any more.")
+@calls("PATCH", "/v1/clients/{name}")
+def change(call: Call, name: str, no_grants: bool, no_apis: bool, serves_none: bool, **settings: Any) -> None:
+    """Change the settings that are given, each whole; the others stay, and so do name and kind.
+
+    \b
+    token-ledger client change shop --strategy jwe --api orders --api stock
+    """
+    changes = chosen(settings)
+    for said, option, member, empty in (
+        (no_grants, "--no-grants", "grants", []),
+        (no_apis, "--no-apis", "apis", []),
+        (serves_none, "--serves-none", "serves", None),
+    ):
+        if said and member in changes:
+            raise click.UsageError(f"{option} says the contrary")
+        if said:
+            changes[member] = empty
+    call.show(call(name=name, body=changes))
+
+
+@client_group.command("secret")
+@click.argument("name")
+@click.option("--keep-old", is_flag=True, help="The secret of now stays good until the next change.")
+@calls("POST", "/v1/clients/{name}/secret")
+def secret(call: Call, name: str, keep_old: bool) -> None:
+    """Give a client a new secret, which is shown once; in plain lines it is all that is printed.
+
+    \b
+    token-ledger client secret orders-api --keep-old > secret.txt
+    """
+    call.output.secrets(call(name=name, body={"keep_old": keep_old}), "client_secret")
+
+
+@client_group.command("suspend")
+@click.argument("name")
+@suspension_options
+@calls("POST", "/v1/clients/{name}/suspend")
+def suspend(call: Call, name: str, reason: str, until: str | None) -> None:
+    """Suspend a client: every token issued to it, and its own requests; `reinstate` ends it."""
+    call.show(call(name=name, body=given(reason=reason, until=until)))
+
+
+@client_group.command("reinstate")
+@click.argument("name")
+@reason_option
+@calls("POST", "/v1/clients/{name}/reinstate")
+def reinstate(call: Call, name: str, reason: str | None) -> None:
+    """End a client's suspension."""
+    call.show(call(name=name, body=given(reason=reason)))
+
+
+@client_group.command("revoke-tokens")
+@click.argument("name")
+@calls("POST", "/v1/clients/{name}/revoke-tokens")
+def revoke_tokens(call: Call, name: str) -> None:
+    """Revoke every token issued to a client so far, for good."""
+    call.show(call(name=name, body={}))

@@ -1,0 +1,74 @@
+"""The commands that run where the ledger runs: `init`, `serve`, `replay` and `verify`. All others speak HTTP.
+
+What they need is imported by each itself: it takes three times as long to import as all the rest, and the others do without.
+"""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from api.first_start import FirstAdministrator
+
+
+@click.command("init")
+def init_command() -> None:
+    """Install the log into the database and make the first administrator; nothing where that was done."""
+    from api.server import initialise
+    from ledger.settings import load_settings
+
+    administrator = initialise(load_settings())
+    if administrator is None:
+        click.echo("The ledger is installed already.")
+    else:
+        _show(administrator)
+
+
+@click.command("serve")
+@click.option("--host", help="Address to serve on; TOKEN_LEDGER_HOST.")
+@click.option("--port", type=int, help="Port to serve on, 0 for a free one; TOKEN_LEDGER_PORT.")
+@click.option("--workers", type=int, help="Worker processes; TOKEN_LEDGER_WORKERS.")
+def serve_command(host: str | None, port: int | None, workers: int | None) -> None:
+    """Serve until Ctrl-C. Without TOKEN_LEDGER_DATABASE_URL an embedded PostgreSQL runs meanwhile."""
+    from api.server import serve
+    from ledger.settings import load_settings
+
+    given = {"host": host, "port": port, "workers": workers}
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+
+    def announce(administrator: "FirstAdministrator | None") -> None:
+        if administrator is not None:
+            _show(administrator)
+        click.echo(f"Token Ledger serves on {settings.issuer_url()} (Ctrl-C to stop).")
+        sys.stdout.flush()
+
+    serve(settings, announce)
+
+
+@click.command("replay")
+def replay() -> None:
+    """Build the views anew from the log beside the live ones, then swap them in."""
+    from api.cli.maintenance import replay_command
+    from api.server import database
+    from ledger.settings import load_settings
+
+    with database(load_settings()) as (_, owner):
+        sys.exit(replay_command(owner))
+
+
+@click.command("verify")
+def verify() -> None:
+    """Fold the log into a scratch copy and compare it with the live views, row by row; 1 when anything differs."""
+    from api.cli.maintenance import verify_command
+    from api.server import database
+    from ledger.settings import load_settings
+
+    with database(load_settings()) as (_, owner):
+        sys.exit(verify_command(owner))
+
+
+def _show(administrator: "FirstAdministrator") -> None:
+    click.echo("The first administrator, shown this once:")
+    click.echo(f"  user name: {administrator.username}")
+    click.echo(f"  password:  {administrator.password}")

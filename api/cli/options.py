@@ -1,0 +1,57 @@
+"""Arguments and options that commands have in common."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def subject_argument(function: Function) -> Function:
+    """SUBJECT: an id, or else a user name (`Call.subject_id`)."""
+    return click.argument("subject")(function)
+
+
+def role_argument(function: Function) -> Function:
+    """API:ROLE, as two parameters: `api` and `role`."""
+    return click.argument("role", metavar="API:ROLE", type=RoleName())(function)
+
+
+class RoleName(click.ParamType["tuple[str, str]"]):
+    """`api:role`: an API's name has no colon, a role's may."""
+
+    name = "api:role"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Answer both names."""
+        if isinstance(value, tuple):
+            return value
+        api, _, role = str(value).partition(":")
+        if not api or not role:
+            self.fail("a role is named API:ROLE, as in orders:reader", param, ctx)
+        return api, role
+
+
+def suspension_options(function: Function) -> Function:
+    """--reason, which a suspension must have, and --until."""
+    until = click.option("--until", metavar="INSTANT", help="When it ends by itself, as in 2030-01-31T12:00:00Z.")
+    reason = click.option("--reason", required=True, help="Why; no personal data, it stands in the log for ever.")
+    return reason(until(function))
+
+
+def reason_option(function: Function) -> Function:
+    """--reason, where it may be left out."""
+    return click.option("--reason", help="Why; no personal data, it stands in the log for ever.")(function)
+
+
+def page_options(function: Function) -> Function:
+    """--limit and --cursor of a listing."""
+    cursor = click.option("--cursor", help="Go on after this place, which a listing cut by --limit names.")
+    limit = click.option("--limit", type=click.IntRange(min=1), help="At most so many; without it all there are.")
+    return limit(cursor(function))
+
+
+def confirmed(question: str) -> Callable[[Function], Function]:
+    """Ask before what cannot be undone; --yes answers."""
+    return click.confirmation_option("--yes", prompt=question, help="Do not ask whether it is meant.")

@@ -1,0 +1,324 @@
+"""Each command of the command line once, against a server: it calls the endpoint it says it calls, and prints what comes."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from api.cli.calling import said_of
+from tests.calls import PASSWORD, App, Person, first_party, login, new_api, new_client, new_person, resource_server, unique
+from tests.serving import Served, command
+from tests.terminal import Terminal, leaf_commands
+
+COMMANDS = {name: said.endpoint for name, command in leaf_commands().items() if (said := said_of(command)) is not None}
+
+
+@dataclass(frozen=True)
+class World:
+    """What is there for a command to be tried on. `family` is a family of tokens nobody else uses."""
+
+    api: str
+    app: App
+    asks: App
+    person: Person
+    tokens: dict[str, Any]
+
+    @property
+    def token_id(self) -> str:
+        return str(self.tokens["token_id"])
+
+    @property
+    def family_id(self) -> str:
+        return str(self.tokens["family_id"])
+
+    @property
+    def asked(self) -> str:
+        """The secret of the API and a token, as `check` and `introspect` read them."""
+        return f"{self.asks.secret}\n{self.tokens['access_token']}\n"
+
+
+@pytest.fixture
+def world(http: httpx.Client, admin: httpx.Client) -> World:
+    api = new_api(admin, {"reader": ["allow GET /orders/**"]})
+    person, app = new_person(admin, f"{api}:reader"), first_party(admin, api, refresh="rotating")
+    return World(api, app, resource_server(admin, api), person, login(http, person, app))
+
+
+@pytest.fixture
+def terminal(ledger_server: Served, admin: httpx.Client, tmp_path: Path) -> Terminal:
+    """The administrator, with a token of the environment."""
+    return Terminal(ledger_server.url, tmp_path, token=admin.headers["Authorization"].removeprefix("Bearer "))
+
+
+@dataclass(frozen=True)
+class Try:
+    """What is typed after the command's name, on standard input, and what plain output begins with."""
+
+    arguments: Callable[[World], Sequence[str]] = lambda _: ()
+    stdin: Callable[[World], str | None] = lambda _: None
+    prints: str = ""
+
+
+def subject(*arguments: str, **others: Any) -> Try:
+    return Try(lambda w: [w.person.username, *arguments], prints="subject_id\t", **others)
+
+
+TRIES = {
+    "login": Try(lambda w: [w.person.username], lambda w: f"{w.person.password}\n"),
+    "me show": Try(prints="subject_id\t"),
+    "api list": Try(),
+    "api show": Try(lambda w: [w.api], prints="name\t"),
+    "api register": Try(lambda _: [unique("stock"), "--audience", "https://stock.example.org"], prints="name\t"),
+    "api change": Try(lambda w: [w.api, "--semicolons"], prints="name\t"),
+    "api suspend": Try(lambda w: [w.api, "--reason", "maintenance"], prints="name\t"),
+    "api reinstate": Try(lambda w: [w.api], prints="name\t"),
+    "api revoke-tokens": Try(lambda w: [w.api], prints="name\t"),
+    "role list": Try(lambda w: [w.api]),
+    "role show": Try(lambda w: [f"{w.api}:reader"], prints="api\t"),
+    "role create": Try(lambda w: [f"{w.api}:writer"], prints="api\t"),
+    "role remove": Try(lambda w: [f"{w.api}:reader", "--yes"], prints="api\t"),
+    "role rules": Try(lambda w: [f"{w.api}:reader"]),
+    "role grant-rules": Try(lambda w: [f"{w.api}:reader", "deny GET /orders/secret"], prints="api\t"),
+    "role withdraw-rules": Try(lambda w: [f"{w.api}:reader", "allow  get /orders/**"], prints="api\t"),
+    "client list": Try(),
+    "client show": Try(lambda w: [w.app.name], prints="name\t"),
+    "client register": Try(lambda _: [unique("asks"), "--serves", "ledger"], prints="tl_cs_"),
+    "client change": Try(lambda w: [w.app.name, "--strategy", "jwe", "--access-lifetime", "300"], prints="name\t"),
+    "client secret": Try(lambda w: [w.asks.name, "--keep-old"], prints="tl_cs_"),
+    "client suspend": Try(lambda w: [w.app.name, "--reason", "leaked"], prints="name\t"),
+    "client reinstate": Try(lambda w: [w.app.name], prints="name\t"),
+    "client revoke-tokens": Try(lambda w: [w.app.name], prints="name\t"),
+    "subject list": Try(lambda _: ["--kind", "person", "--status", "active"]),
+    "subject show": subject(),
+    "subject register": Try(lambda _: [unique("bob"), "--password"], lambda _: f"{PASSWORD}\n", prints="subject_id\t"),
+    "subject profile": Try(lambda w: [w.person.username, "--username", unique("new"), "--email", "a@example.org"]),
+    "subject password": subject(stdin=lambda _: "another correct horse\n"),
+    "subject clearance": subject("3"),
+    "subject grant-roles": subject("ledger:auditor"),
+    "subject withdraw-roles": Try(lambda w: [w.person.subject_id, f"{w.api}:reader"], prints="subject_id\t"),
+    "subject rules": Try(lambda w: [w.person.username]),
+    "subject grant-rules": Try(lambda w: [w.person.username, w.api], lambda _: "# own\n\nallow GET /x\n", "subject_id\t"),
+    "subject withdraw-rules": Try(lambda w: [w.person.username, w.api, "00000000-0000-8000-8000-000000000000"]),
+    "subject permissions": Try(lambda w: [w.person.username, "--api", w.api]),
+    "subject suspend": subject("--reason", "laptop lost", "--until", "2100-01-01T00:00:00Z"),
+    "subject reinstate": subject("--reason", "found again"),
+    "subject revoke-tokens": subject(),
+    "subject erase": subject("--yes", "--reason", "asked for it"),
+    "token issue": Try(lambda w: [w.person.username, "--client", w.app.name, "--claims", '{"a": 1}'], prints="tl_at_"),
+    "check": Try(lambda w: [w.asks.name, "GET", "/orders/7"], lambda w: w.asked, "decision\ttrue\n"),
+    "introspect": Try(lambda w: [w.asks.name], lambda w: w.asked, "active\ttrue\n"),
+    "audit events": Try(lambda w: ["--subject", w.person.username, "--type", "subject_registered", "--order", "oldest"]),
+    "audit timeline": Try(lambda w: ["--token-id", w.token_id]),
+    "key list": Try(),
+    # Of one's own: as the person, not as the administrator.
+    "me password": Try(stdin=lambda w: f"{w.person.password}\nanother correct horse\n", prints="subject_id\t"),
+    "me issue": Try(lambda _: ["script", "--lifetime", "3600"], prints="tl_at_"),
+    "me revoke": Try(lambda w: [w.token_id], prints="token_id\t"),
+    "logout": Try(),
+}
+OWN = {"logout", "me password", "me issue", "me revoke"}
+
+
+@pytest.fixture
+def requested(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Every request that leaves this process, by method and path."""
+    requests: list[tuple[str, str]] = []
+    send = httpx.Client.send
+
+    def observed(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        requests.append((request.method, request.url.path))
+        return send(client, request, **options)
+
+    monkeypatch.setattr(httpx.Client, "send", observed)
+    return requests
+
+
+def test_every_command_is_tried() -> None:
+    assert set(TRIES) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_calls_the_endpoint_it_says_it_calls(
+    name: str, world: World, terminal: Terminal, ledger_server: Served, requested: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    attempt, endpoint = TRIES[name], COMMANDS[name]
+    if name in OWN:
+        terminal = Terminal(ledger_server.url, tmp_path / "person")
+        terminal.done("login", world.person.username, stdin=f"{world.person.password}\n")
+    if name == "me revoke":
+        named = terminal.objects("me", "issue", "script")[0]
+        attempt = Try(lambda _: [named["token_id"]], prints="token_id\t")
+    requested.clear()
+    printed = terminal.done(*name.split(), *attempt.arguments(world), stdin=attempt.stdin(world))
+    route = re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(endpoint.path)))
+    assert any(method == endpoint.method and route.fullmatch(path) for method, path in requested), requested
+    assert printed.startswith(attempt.prints)
+
+
+# ----------------------------------------------------------------------------------------------------------------- output
+
+
+def test_json_is_exactly_what_the_api_answers(terminal: Terminal, admin: httpx.Client, world: World) -> None:
+    assert terminal.objects("api", "show", world.api)[0].keys() == admin.get(f"/v1/apis/{world.api}").json().keys()
+    listed = {row["name"]: row for row in admin.get("/v1/clients", params={"limit": 1000}).json()["clients"]}
+    printed = terminal.done("client", "list", "--json").splitlines()
+    assert {row["name"]: row for row in map(json.loads, printed)} == listed
+
+
+def test_a_plain_listing_is_a_line_an_item_with_tabs(terminal: Terminal, world: World) -> None:
+    terminal.done("role", "grant-rules", f"{world.api}:reader", "allow POST,PUT /orders/{id} clearance 2")
+    lines = terminal.lines("role", "rules", f"{world.api}:reader")
+    assert sorted(line[1:] for line in lines) == [
+        ["allow", "GET", "/orders/**", "0"],
+        ["allow", "POST,PUT", "/orders/{id}", "2"],
+    ]
+
+
+def test_a_listing_goes_to_its_end_page_by_page(
+    terminal: Terminal, admin: httpx.Client, requested: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = new_api(admin, {"many": [f"allow GET /orders/{number}" for number in range(25)]})
+    monkeypatch.setattr("api.cli.calling.MAX_PAGE", 10)
+    requested.clear()
+    assert len(terminal.lines("role", "rules", f"{api}:many")) == 25
+    assert len(requested) == 3
+
+
+def test_a_listing_cut_by_limit_says_where_to_go_on(terminal: Terminal, admin: httpx.Client) -> None:
+    api = new_api(admin, {f"role-{number}": [] for number in range(5)})
+    first = terminal.run("role", "list", api, "--limit", "3")
+    assert [line.split("\t")[1] for line in first.stdout.splitlines()] == ["role-0", "role-1", "role-2"]
+    assert first.stderr == "There are more: --cursor role-2\n"
+    rest = terminal.run("role", "list", api, "--limit", "3", "--cursor", "role-2")
+    assert [line.split("\t")[1] for line in rest.stdout.splitlines()] == ["role-3", "role-4"]
+    assert rest.stderr == ""
+
+
+def test_values_cannot_act_on_whoever_reads_them(terminal: Terminal, admin: httpx.Client) -> None:
+    name = unique("x") + " [red]\U0001f642"
+    person = new_person(admin, display_name=name + "\x1b]0;owned\x07\n")
+    line = next(line for line in terminal.lines("subject", "show", person.username) if line[0] == "display_name")
+    assert line[1] == name + r"\x1b]0;owned\x07\n"
+    status, seen = terminal.shown("subject", "show", person.username)
+    assert (status, r"\x1b]0;owned\x07\n" in seen, "[red]" in seen) == (0, True, True)
+    assert "\x1b]0;" not in seen
+
+
+def test_a_terminal_shows_tables_and_whole_secrets(terminal: Terminal, admin: httpx.Client, world: World) -> None:
+    status, seen = terminal.shown("role", "list", world.api)
+    assert status == 0
+    heading, rule, row = [line.split() for line in re.sub(r"\x1b\[[0-9;]*m", "", seen).splitlines() if line.strip()]
+    assert (heading, row[:2]) == (["api", "role", "role_id", "rule_count"], [world.api, "reader"])
+    assert set("".join(rule)) == {"─"}
+    _, seen = terminal.shown("token", "issue", world.person.username, "--client", world.app.name)
+    assert re.search(r"^access_token, shown this once:\r?\ntl_at_\w+\r?$", seen, re.MULTILINE), seen
+    assert terminal.shown("role", "list", new_api(admin))[1] == "There is none.\r\n"
+
+
+# ----------------------------------------------------------------------------------------------------------------- refusals
+
+
+def test_a_refusal_names_field_and_rule(terminal: Terminal, world: World) -> None:
+    assert terminal.refused("api", "register", "Not A Name") == (
+        "Error: this cannot be used:\n  name: 1 to 128 of a-z 0-9 . _ : - and a letter or digit first\n"
+    )
+    assert "rules.1: allow|deny METHOD" in terminal.refused("role", "grant-rules", f"{world.api}:reader", "deny GET /x", "y")
+    assert terminal.refused("api", "show", "nowhere") == "Error: there is no such API (unknown_api)\n"
+    assert "there is no user nobody" in terminal.refused("subject", "show", "nobody")
+
+
+def test_a_person_without_a_role_is_refused_in_words(
+    terminal: Terminal, ledger_server: Served, http: httpx.Client, admin: httpx.Client, tmp_path: Path
+) -> None:
+    token = login(http, new_person(admin))["access_token"]
+    assert "(not_allowed)" in Terminal(ledger_server.url, tmp_path, token=token).refused("subject", "list")
+    assert "(not_authenticated)" in Terminal(ledger_server.url, tmp_path, token="tl_at_x").refused("subject", "list")
+
+
+def test_what_cannot_be_undone_is_asked_about(terminal: Terminal, world: World) -> None:
+    assert terminal.run("subject", "erase", world.person.username, stdin="n\n").exit_code == 1
+    assert terminal.run("role", "remove", f"{world.api}:reader").exit_code == 1
+    assert terminal.members("subject", "show", world.person.username)["status"] == "active"
+    assert terminal.members("role", "show", f"{world.api}:reader")["rule_count"] == "1"
+
+
+def test_a_rule_is_withdrawn_as_it_was_granted(terminal: Terminal, world: World) -> None:
+    terminal.done("subject", "grant-rules", world.person.username, world.api, "allow GET /own", "deny * /own/not")
+    terminal.done("subject", "withdraw-rules", world.person.username, world.api, "allow get /own")
+    assert [line[2:5] for line in terminal.lines("subject", "rules", world.person.username)] == [["deny", "*", "/own/not"]]
+    absent = terminal.refused("role", "withdraw-rules", f"{world.api}:reader", "allow GET /absent")
+    assert absent == "Error: there is no rule: allow GET /absent\n"
+    assert "allow|deny METHOD" in terminal.refused("role", "withdraw-rules", f"{world.api}:reader", "nonsense")
+
+
+def test_a_setting_is_taken_back_by_saying_so(terminal: Terminal, admin: httpx.Client, world: World) -> None:
+    app = new_client(admin, serves=world.api)
+    terminal.done("client", "change", app.name, "--serves-none")
+    assert terminal.members("client", "show", app.name)["serves"] == ""
+    assert "says the contrary" in terminal.refused("client", "change", app.name, "--api", world.api, "--no-apis", status=2)
+
+
+def test_an_id_and_a_user_name_name_the_same_subject(terminal: Terminal, world: World) -> None:
+    by_name = terminal.members("subject", "show", world.person.username)
+    by_id = terminal.members("subject", "show", world.person.subject_id)
+    assert by_name["subject_id"] == by_id["subject_id"] == world.person.subject_id
+
+
+def test_a_claim_that_is_no_object_is_a_usage_error(terminal: Terminal, world: World) -> None:
+    arguments = ("token", "issue", world.person.username, "--client", world.app.name)
+    assert "--claims" in terminal.refused(*arguments, "--claims", "[1]", status=2)
+
+
+@pytest.mark.parametrize("stdin", ["", "\n", "x" * 20_000])
+def test_a_password_that_is_not_there_or_endless_is_a_usage_error(terminal: Terminal, stdin: str) -> None:
+    assert "standard input" in terminal.refused("subject", "register", unique("eve"), "--password", stdin=stdin, status=2)
+
+
+# ------------------------------------------------------------------------------------------------------- as a real process
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(terminal: Terminal) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    finished = subprocess.run(
+        command("client", "list"), stdout=writing, stderr=subprocess.PIPE, env=terminal.environment, timeout=60, check=False
+    )
+    os.close(writing)
+    assert (finished.returncode, finished.stderr) == (1, b"")
+
+
+def test_ctrl_c_while_the_server_is_silent_ends_it_quietly(terminal: Terminal) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen(
+            command("key", "list", "--url", url), stderr=subprocess.PIPE, env=terminal.environment, text=True
+        )
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(1)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.strip()) == (1, "Aborted!")
+
+
+def test_an_answer_that_is_no_answer_of_a_ledger_is_one_line(terminal: Terminal) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        url = f"http://127.0.0.1:{other.getsockname()[1]}"
+        process = subprocess.Popen(
+            command("key", "list", "--url", url), stderr=subprocess.PIPE, env=terminal.environment, text=True
+        )
+        connection, _ = other.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n<h1>hi</h1>")
+            _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (1, "Error: 127.0.0.1 answered 200 with something else than a Token Ledger does\n")
