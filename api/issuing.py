@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from api.commands import carry_out
+from api.scopes import Scope
 from api.service import Service
 from ledger.events import Event, ReuseDetected, TokenIssued, TokenRotated
 from ledger.identifiers import uuid7
@@ -63,12 +64,12 @@ async def refresh_tokens(
     envelope: Envelope,
     client: Client,
     text: str,
-    scope: tuple[tuple[UUID, ...] | None, bool] | None,
+    scope: Scope,
 ) -> Handout:
     """Use a refresh token: rotate it, or answer a lost rotation's successor again, or issue from a reusable one.
 
-    `scope` (role ids, direct): a narrower one for the new access token. GrantRefused for whatever does not stand; reuse is
-    recorded first, which revokes the family, and then refused in the same words.
+    `scope`: audience and scope of the new access token, as far as they were asked for. GrantRefused for whatever does not
+    stand; reuse is recorded first, which revokes the family, and then refused in the same words.
     """
     try:
         token_id, secret = read("refresh", text)
@@ -101,9 +102,10 @@ async def refresh_tokens(
             client_id=client.client_id,
             made=made,
             retry_epoch=retry_epoch,
-            role_ids=scope[0] if scope else None,
-            direct=scope[1] if scope else True,
-            narrowed=scope is not None,
+            role_ids=scope.role_ids,
+            direct=scope.direct,
+            narrowed=scope.asked,
+            api_ids=scope.api_ids if scope.apis_asked else None,
         )
 
     receipt = await carry_out(service, envelope, keys, decide)
