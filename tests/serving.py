@@ -100,10 +100,15 @@ def served(
 
 def wait_until_ready(url: str) -> None:
     """Wait until the server answers that it is ready."""
+    wait_until_answers(f"{url}/readyz")
+
+
+def wait_until_answers(url: str) -> None:
+    """Wait until this answers 200."""
     deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
-            if httpx.get(f"{url}/readyz", timeout=2).status_code == 200:
+            if httpx.get(url, timeout=2).status_code == 200:
                 return
         except httpx.TransportError:
             pass
