@@ -84,7 +84,8 @@ async def issue_as_asked(
     body: IssueBody,
     within: Caller | None = None,
 ) -> dict[str, Any]:
-    """Issue what the body asks for and answer it; `within`: no more than the token of this caller stands for.
+    """Issue what the body asks for and answer it; `within`: no more than the token of this caller stands for. A repeat under
+    an Idempotency-Key is answered with ids and position, without the strings.
 
     TokenRefused; InvalidInput for a lifetime over its ceiling or bad claims.
     """
@@ -113,7 +114,7 @@ async def issue_as_asked(
             name=body.name,
             claims=body.claims or None,
         )
-        handout = await issue_tokens(service, make_envelope(req, service, actor, repeatable=False), kept, client, grant)
+        handout = await issue_tokens(service, make_envelope(req, service, actor), kept, client, grant)
     except GrantRefused as refused:
         raise TokenRefused(refused.cause) from None
     answer = token_answer(service, kept, handout)
