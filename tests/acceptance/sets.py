@@ -1,0 +1,15 @@
+"""The sets of points, each in its order."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from tests.acceptance import killing, load, rotation
+from tests.acceptance.points import Point
+
+SETS: Final[Mapping[str, Mapping[str, Point]]] = {
+    "runs": {
+        "load": load.run,
+        "killing": killing.run,
+        "rotation": rotation.run,
+    },
+}
