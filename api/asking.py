@@ -6,6 +6,7 @@ lookup itself says is current. A secret is compared here and goes no further.
 """
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_plus
@@ -208,6 +209,9 @@ class Caller:
     client_id: UUID
     token_id: UUID
     family_id: UUID
+    api_ids: Sequence[UUID]
+    role_ids: Sequence[UUID] | None
+    direct: bool
     kept: Kept
 
 
@@ -249,5 +253,8 @@ def _caller(answered: Answered, *, allowed: bool) -> Caller:
         standing.client_id,
         standing.token_id,
         standing.family_id,
+        standing.api_ids,
+        standing.role_ids,
+        standing.direct,
         answered.kept,
     )

@@ -11,9 +11,13 @@ from typing import Any
 from uuid import UUID
 
 from api.commands import carry_out
-from api.service import Service
+from api.scopes import Scope
+from api.service import NOBODY, Service
+from ledger import jsontext
+from ledger.errors import InvalidInput
 from ledger.events import Event, ReuseDetected, TokenIssued, TokenRotated
 from ledger.identifiers import uuid7
+from ledger.jose import MAX_CLAIMS_BYTES
 from ledger.log import Envelope
 from ledger.rotation import derive
 from ledger.states import Client, State, Strategy, Token
@@ -25,7 +29,8 @@ from projections.reference import Kept
 
 @dataclass(frozen=True, slots=True)
 class Handout:
-    """Tokens as recorded, with the secrets that only now are known."""
+    """Tokens as recorded, with the secrets that only now are known. `repeated`: an answer to an Idempotency-Key that was
+    used before, without any string: they are shown once."""
 
     access: Token
     access_secret: bytes | None
@@ -33,10 +38,12 @@ class Handout:
     refresh_secret: bytes | None
     position: int
     instant: datetime
+    repeated: bool = False
 
 
 async def issue_tokens(service: Service, envelope: Envelope, kept: Kept, client: Client, grant: Grant) -> Handout:
-    """Issue what the grant says, under the client's strategy. GrantRefused, and what `execute` raises."""
+    """Issue what the grant says, under the client's strategy. GrantRefused, InvalidInput for more than a string has room
+    for, and what `execute` raises."""
     now = datetime.now(UTC)
     family_id = uuid7(now)
     access_secret = new_secret() if client.strategy == "opaque" else None
@@ -47,14 +54,22 @@ async def issue_tokens(service: Service, envelope: Envelope, kept: Kept, client:
     )
 
     def decide(state: State, instant: datetime) -> Sequence[Event]:
-        return issue(state, instant, family_id=family_id, grant=grant, made=made)
+        events = issue(state, instant, family_id=family_id, grant=grant, made=made)
+        _check_room(service, kept, events)
+        return events
 
     receipt = await carry_out(service, envelope, keys, decide)
     (event,) = receipt.events
     assert isinstance(event, TokenIssued)
     access, *rest = event.tokens
     return Handout(
-        access, access_secret, rest[0] if rest else None, refresh_secret if rest else None, receipt.position, receipt.instant
+        access,
+        access_secret,
+        rest[0] if rest else None,
+        refresh_secret if rest else None,
+        receipt.position,
+        receipt.instant,
+        receipt.repeated,
     )
 
 
@@ -63,12 +78,12 @@ async def refresh_tokens(
     envelope: Envelope,
     client: Client,
     text: str,
-    scope: tuple[tuple[UUID, ...] | None, bool] | None,
+    scope: Scope,
 ) -> Handout:
     """Use a refresh token: rotate it, or answer a lost rotation's successor again, or issue from a reusable one.
 
-    `scope` (role ids, direct): a narrower one for the new access token. GrantRefused for whatever does not stand; reuse is
-    recorded first, which revokes the family, and then refused in the same words.
+    `scope`: audience and scope of the new access token, as far as they were asked for. GrantRefused for whatever does not
+    stand; reuse is recorded first, which revokes the family, and then refused in the same words.
     """
     try:
         token_id, secret = read("refresh", text)
@@ -94,17 +109,20 @@ async def refresh_tokens(
     )
 
     def decide(state: State, instant: datetime) -> Sequence[Event]:
-        return refresh(
+        events = refresh(
             state,
             instant,
             token_id=token_id,
             client_id=client.client_id,
             made=made,
             retry_epoch=retry_epoch,
-            role_ids=scope[0] if scope else None,
-            direct=scope[1] if scope else True,
-            narrowed=scope is not None,
+            role_ids=scope.role_ids,
+            direct=scope.direct,
+            narrowed=scope.asked,
+            api_ids=scope.api_ids if scope.apis_asked else None,
         )
+        _check_room(service, kept, events)
+        return events
 
     receipt = await carry_out(service, envelope, keys, decide)
     if not receipt.events:
@@ -139,6 +157,8 @@ async def _successor_again(
         raise GrantRefused("the retry key is gone")
     successor = derive(key, family.family_id, presented.generation, secret)
     reading = await read_state(service.pool, Keys(tokens=[family.access_token_id, family.refresh_token_id]))
+    # Another worker made them, perhaps with a key that this one has not seen yet.
+    await service.find(NOBODY)
     access = reading.state.tokens[family.access_token_id]
     refresh_token = reading.state.tokens[family.refresh_token_id]
     access_secret = successor.access_secret if access.strategy == "opaque" else None
@@ -160,15 +180,28 @@ def _made(service: Service, kept: Kept, strategy: Strategy, access_secret: bytes
     )
 
 
+def _check_room(service: Service, kept: Kept, events: Sequence[Event]) -> None:
+    """Refuse a token whose string we would not take back: InvalidInput."""
+    for event in events:
+        for token in event.tokens if isinstance(event, TokenIssued | TokenRotated) else ():
+            if token.kind == "access" and token.strategy != "opaque":
+                size = len(jsontext.dumps(_claims(service, kept, token)).encode())
+                if size > MAX_CLAIMS_BYTES:
+                    rule = (
+                        f"audience, scope and claims of at most {MAX_CLAIMS_BYTES} bytes in {token.strategy} tokens, not {size}"
+                    )
+                    raise InvalidInput.of("scope", rule)
+
+
 def token_answer(service: Service, kept: Kept, handout: Handout) -> dict[str, Any]:
     """Answer the members of RFC 6749 section 5.1, with the ledger's own ids beside them."""
     access = handout.access
-    answer: dict[str, Any] = {
-        "access_token": _access_string(service, kept, handout),
+    answer: dict[str, Any] = {} if handout.repeated else {"access_token": _access_string(service, kept, handout)}
+    answer |= {
         "token_type": "Bearer",
         "expires_in": max(0, int((access.expires_at - handout.instant).total_seconds())),
     }
-    if handout.refresh is not None and handout.refresh_secret is not None:
+    if handout.refresh is not None and handout.refresh_secret is not None and not handout.repeated:
         answer["refresh_token"] = write("refresh", handout.refresh.token_id, handout.refresh_secret)
     scope = kept.scope_text(access.role_ids, access.direct)
     if scope is not None:
@@ -185,17 +218,19 @@ def _access_string(service: Service, kept: Kept, handout: Handout) -> str:
     if token.strategy == "opaque":
         assert handout.access_secret is not None
         return write("access", token.token_id, handout.access_secret)
-    client = kept.clients[token.client_id]
-    claims: dict[str, Any] = dict(token.claims or {}) | {
+    return service.keyring.write(token.strategy, _claims(service, kept, token), token.key_ids)
+
+
+def _claims(service: Service, kept: Kept, token: Token) -> dict[str, Any]:
+    """Answer the claims of a token (RFC 9068 section 2.2); its custom claims override none of them."""
+    claims = dict(token.claims or {}) | {
         "iss": service.settings.issuer_url(),
         "sub": str(token.subject_id),
         "aud": [kept.apis[api_id].audience for api_id in token.api_ids],
-        "client_id": client.name,
+        "client_id": kept.clients[token.client_id].name,
         "iat": int(token.issued_at.timestamp()),
         "exp": int(token.expires_at.timestamp()),
         "jti": str(token.token_id),
     }
     scope = kept.scope_text(token.role_ids, token.direct)
-    if scope is not None:
-        claims["scope"] = scope
-    return service.keyring.write(token.strategy, claims, token.key_ids)
+    return claims if scope is None else claims | {"scope": scope}

@@ -5,7 +5,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -14,12 +14,18 @@ from ledger.errors import InvalidInput
 MAX_NAME: Final = 128
 # Valid inside an OAuth scope token (RFC 6749 section 3.3), a URL segment and a log line without any quoting.
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._:-]{0,127}", re.ASCII)
+# Shown as nothing, and no control or format characters either (Unicode's Default_Ignorable_Code_Point without category C):
+# with them two names would look the same. Line and paragraph separators are white space that breaks lines.
+_INVISIBLE: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef\u2028\u2029]"
+)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def uuid7(now: datetime) -> UUID:
     """Answer a UUIDv7 (RFC 9562 section 5.7): milliseconds of `now`, the rest random."""
-    value = (int(now.timestamp() * 1000) & (1 << 48) - 1) << 80 | secrets.randbits(80)
-    return _versioned(value, 7)
+    milliseconds = (now - _EPOCH) // timedelta(milliseconds=1)
+    return _versioned(milliseconds << 80 | secrets.randbits(80), 7)
 
 
 def name_id(kind: str, *parts: str) -> UUID:
@@ -37,8 +43,9 @@ def normalize_user_name(text: str) -> str:
     name = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     if not 1 <= len(name) <= MAX_NAME:
         raise InvalidInput.of("username", f"1 to {MAX_NAME} characters")
-    if name != name.strip() or any(unicodedata.category(character)[0] == "C" for character in name):
-        raise InvalidInput.of("username", "no control characters, and no white space around it")
+    hidden = _INVISIBLE.search(name) or any(unicodedata.category(character)[0] == "C" for character in name)
+    if name != name.strip() or hidden:
+        raise InvalidInput.of("username", "no control or invisible characters, and no white space around it")
     return name
 
 

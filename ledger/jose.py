@@ -41,6 +41,9 @@ JWT_TYPE: Final = "at+jwt"  # RFC 9068 section 2.1
 ENCRYPTED_TYPE: Final = "tl-at+jwe"
 NESTED_TYPE: Final = "at+jwe"
 SECRET_BYTES: Final = 32
+# What a string of every strategy has room for within MAX_TOKEN_CHARACTERS: signed and then encrypted, JSON of 4,096 bytes is
+# 7,725 characters.
+MAX_CLAIMS_BYTES: Final = 4_096
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 _JWS: Final = jwt.PyJWS(algorithms=["EdDSA", "ES256"])
 _JWE: Final = jwe.JWERegistry(algorithms=["dir", "A256GCM"])

@@ -27,8 +27,13 @@ class HashingBusy(TryAgain):
 
 def check_password(password: str, field: str = "password") -> None:
     """Refuse a new password outside 12 to 1,024 bytes of UTF-8: InvalidInput naming `field`."""
-    if not MIN_BYTES <= len(password.encode("utf-8", "surrogatepass")) <= MAX_BYTES:
+    if not MIN_BYTES <= len(_bytes(password)) <= MAX_BYTES:
         raise InvalidInput.of(field, f"{MIN_BYTES} to {MAX_BYTES} bytes")
+
+
+def _bytes(password: str) -> bytes:
+    # A lone surrogate is a wrong password like any other.
+    return password.encode("utf-8", "surrogatepass")
 
 
 class Passwords:
@@ -43,15 +48,15 @@ class Passwords:
 
     def hash_now(self, password: str) -> str:
         """Hash on the calling thread: for the installation, not for requests."""
-        return self._hasher.hash(password)
+        return self._hasher.hash(_bytes(password))
 
     async def hash(self, password: str) -> str:
         """Answer the encoded argon2id hash; HashingBusy beyond the bound."""
-        return await self._bounded(partial(self._hasher.hash, password))
+        return await self._bounded(partial(self.hash_now, password))
 
     async def verify(self, encoded: str | None, password: str) -> bool:
         """Say whether the password is right; the same work without a hash. HashingBusy beyond the bound."""
-        right = await self._bounded(partial(self._verify, encoded or self._nobody, password))
+        right = await self._bounded(partial(self._verify, self._nobody if encoded is None else encoded, password))
         return right and encoded is not None
 
     def close(self) -> None:
@@ -60,7 +65,7 @@ class Passwords:
 
     def _verify(self, encoded: str, password: str) -> bool:
         try:
-            return self._hasher.verify(encoded, password)
+            return self._hasher.verify(encoded, _bytes(password))
         except (VerificationError, InvalidHashError):
             return False
 

@@ -37,7 +37,8 @@ class Rule:
     ) -> "Rule":
         """Check a rule. InvalidInput names the member (below `field`) and its rule."""
         prefix = f"{field}." if field else ""
-        wanted = tuple(sorted({method.upper() for method in methods}))
+        # Only ASCII has an upper case here: a long s is no way to write POST.
+        wanted = tuple(sorted({method.upper() if method.isascii() else method for method in methods}))
         if not wanted or len(wanted) > MAX_METHODS or any(m != "*" and METHOD.fullmatch(m) is None for m in wanted):
             raise InvalidInput.of(f"{prefix}methods", f"1 to {MAX_METHODS} HTTP methods, or *")
         if "*" in wanted:

@@ -84,16 +84,18 @@ class MasterKey:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read the key's file. UnsafeKey when others may read it too."""
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
-            raise UnsafeKey(f"{path} can be read by others (mode {mode:04o}): chmod 600")
-        return cls.from_text(path.read_text(encoding="ascii", errors="replace"))
+        with path.open(encoding="ascii", errors="replace") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                raise UnsafeKey(f"{path} can be read by others (mode {mode:04o}): chmod 600")
+            return cls.from_text(file.read())
 
     @classmethod
     def create(cls, path: Path) -> Self:
         """Make a new key and its file (0600), whole or not at all; FileExistsError, never an overwritten key."""
         text = secrets.token_hex(KEY_BYTES)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        # Not named by the process: in a container its number is the same again after a crash that left the draft behind.
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "w") as file:
@@ -103,6 +105,12 @@ class MasterKey:
             os.link(draft, path)
         finally:
             draft.unlink()
+        # Soon the database holds what only this key opens: its name must survive a loss of power as the database does.
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         return cls.from_text(text)
 
     def seal(self, plain: bytes, context: str) -> bytes:

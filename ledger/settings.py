@@ -73,9 +73,14 @@ class Settings(BaseSettings):
             raise ValueError("\n".join(wrong))
         return self
 
+    def address(self) -> str:
+        """Answer the URL that is served on."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
     def issuer_url(self) -> str:
         """Answer the issuer, byte for byte as it stands in tokens."""
-        return self.issuer or f"http://{self.host}:{self.port}"
+        return self.issuer or self.address()
 
 
 def load_settings(**overrides: object) -> Settings:

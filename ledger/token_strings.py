@@ -54,6 +54,7 @@ def digest_matches(digest: bytes, secret: bytes) -> bool:
 
 def write(kind: Kind, identifier: UUID, secret: bytes) -> str:
     """Answer the string of an id and its 32-byte secret."""
+    assert len(secret) == SECRET_BYTES
     body = PREFIXES[kind] + _base62(identifier.int, _ID_DIGITS) + _base62(int.from_bytes(secret, "big"), _SECRET_DIGITS)
     return body + checksum(body)
 

@@ -52,12 +52,15 @@ class TokenIsRevoked(Refused):
 
 class GrantRefused(LedgerError):
     """No token for this request. `cause` says why, to the ledger's own log and tests; the asker is told no more than
-    `invalid_grant`, `invalid_scope` or `unauthorized_client` (RFC 6749 section 5.2), which is `error`."""
+    `invalid_grant`, `invalid_scope`, `unauthorized_client` (RFC 6749 section 5.2) or `invalid_target` (RFC 8707 section 2),
+    which is `error`."""
 
     code = "grant_refused"
 
     def __init__(
-        self, cause: str, error: Literal["invalid_grant", "invalid_scope", "unauthorized_client"] = "invalid_grant"
+        self,
+        cause: str,
+        error: Literal["invalid_grant", "invalid_scope", "invalid_target", "unauthorized_client"] = "invalid_grant",
     ) -> None:
         super().__init__("the grant is refused")
         self.cause = cause
@@ -203,6 +206,7 @@ def refresh(
     role_ids: tuple[UUID, ...] | None,
     direct: bool,
     narrowed: bool,
+    api_ids: tuple[UUID, ...] | None = None,
 ) -> list[Event]:
     """Use a refresh token whose secret was found right: RFC 9700 section 4.14.2.
 
@@ -210,7 +214,8 @@ def refresh(
     immediate predecessor, within the client's window, its successor not used: answer the same successor again);
     ReuseDetected, which revokes the family, for anything else. Of a reusable one: TokenIssued.
     `narrowed` with `role_ids` and `direct`: the scope of the new access token; the refresh token's stays (RFC 6749
-    section 6). GrantRefused, and nothing recorded, for a token that does not stand or is not the client's.
+    section 6). `api_ids`: its audience; None: that of the grant, as far as it is still the client's. GrantRefused, and
+    nothing recorded, for a token that does not stand or is not the client's.
     """
     token = state.tokens[token_id]
     family = state.families[token.family_id]
@@ -238,6 +243,11 @@ def refresh(
     _check_made(state, client, made)
     if narrowed and not _narrower(token, role_ids, direct):
         raise GrantRefused("the scope is wider than the grant's", "invalid_scope")
+    if api_ids is not None and not set(api_ids) <= set(token.api_ids):
+        raise GrantRefused("an API is not in the grant's audience", "invalid_target")
+    audience = tuple(api_id for api_id in api_ids or token.api_ids if api_id in client.api_ids)
+    if not audience:
+        raise GrantRefused("no API of the grant is the client's any more")
     rotates = family.refresh == "rotating"
     generation = family.generation + 1 if rotates else family.generation
     issued_at = now.replace(microsecond=0)
@@ -247,6 +257,7 @@ def refresh(
         generation=generation,
         kind="access",
         strategy=client.strategy,
+        api_ids=audience,
         role_ids=role_ids if narrowed else token.role_ids,
         direct=direct if narrowed else token.direct,
         secret_digest=made.access_digest,

@@ -380,6 +380,57 @@ def test_a_refresh_never_widens(http: httpx.Client, setting: Setting) -> None:
     assert ok(refresh(http, setting.app, token["refresh_token"]))["scope"] == setting.role
 
 
+# ------------------------------------------------------------------------------------------- the API, by `resource` (RFC 8707)
+
+
+def test_a_resource_narrows_the_audience_by_name_or_by_audience(http: httpx.Client, admin: httpx.Client) -> None:
+    one = new_api(admin)
+    ok(admin.post("/v1/apis", json={"name": (two := unique("two")), "audience": f"https://{two}.example/"}), 201)
+    machine = new_client(admin, grants=["client_credentials"], apis=[one, two])
+    asker = resource_server(admin, two)
+    for resource, active in ((one, False), (two, True), (f"https://{two}.example/", True)):
+        token = ok(ask(http, machine, resource=resource))
+        assert introspect(http, asker, token["access_token"])["active"] is active
+    assert introspect(http, asker, token["access_token"])["aud"] == [f"https://{two}.example/"]
+
+
+@records_nothing
+@pytest.mark.parametrize("resource", ["nuke", "ledger", "https://elsewhere.example", " ", "\x00"])
+def test_a_resource_that_is_not_the_clients_is_refused(http: httpx.Client, setting: Setting, resource: str) -> None:
+    error(ask(http, setting.machine, resource=resource), "invalid_request" if resource == "\x00" else "invalid_target")
+
+
+def test_a_role_of_another_api_than_the_resource_is_refused(http: httpx.Client, admin: httpx.Client, setting: Setting) -> None:
+    other = new_api(admin)
+    machine = new_client(admin, grants=["client_credentials"], apis=[setting.api, other])
+    ok(admin.post(f"/v1/subjects/{machine.subject_id}/roles", json={"roles": [setting.role]}))
+    error(ask(http, machine, resource=other, scope=setting.role), "invalid_scope")
+
+
+def test_a_refresh_narrows_the_audience_of_the_access_token_only(http: httpx.Client, admin: httpx.Client) -> None:
+    one, two = new_api(admin), new_api(admin)
+    asker, app, person = resource_server(admin, two), first_party(admin, one, two, refresh="rotating"), new_person(admin)
+    token = login(http, person, app)
+    narrow = ok(refresh(http, app, token["refresh_token"], resource=one))
+    assert introspect(http, asker, narrow["access_token"])["active"] is False
+    wide = ok(refresh(http, app, narrow["refresh_token"]))
+    assert introspect(http, asker, wide["access_token"])["aud"] == [one, two]
+    narrow_grant = login(http, person, app, apis=[one])
+    with nothing_recorded(http):
+        error(refresh(http, app, narrow_grant["refresh_token"], resource=two), "invalid_target")
+
+
+def test_a_refresh_gives_no_api_that_was_taken_from_the_client(http: httpx.Client, admin: httpx.Client) -> None:
+    one, two = new_api(admin), new_api(admin)
+    askers = [resource_server(admin, api) for api in (one, two)]
+    app, person = first_party(admin, one, two, refresh="rotating"), new_person(admin)
+    both, second = login(http, person, app), login(http, person, app, apis=[two])
+    ok(admin.patch(f"/v1/clients/{app.name}", json={"apis": [one]}))
+    token = ok(refresh(http, app, both["refresh_token"]))
+    assert [introspect(http, asker, token["access_token"])["active"] for asker in askers] == [True, False]
+    error(refresh(http, app, second["refresh_token"]), "invalid_grant")
+
+
 # --------------------------------------------------------------------------------------------------------- refresh tokens
 
 

@@ -17,7 +17,7 @@ from api.cli.me import me_group
 from api.cli.questions import check, introspect
 from api.cli.roles import role_group
 from api.cli.subjects import subject_group
-from api.cli.tokens import token_group
+from api.cli.tokens import family_group, token_group
 from ledger.errors import InvalidInput, LedgerError
 
 
@@ -62,6 +62,7 @@ for _command in (
     client_group,
     subject_group,
     token_group,
+    family_group,
     check,
     introspect,
     audit_group,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from api.cli.tour import tour
+
 if TYPE_CHECKING:
     from api.first_start import FirstAdministrator
 
@@ -40,7 +42,11 @@ def serve_command(host: str | None, port: int | None, workers: int | None) -> No
     def announce(administrator: "FirstAdministrator | None") -> None:
         if administrator is not None:
             _show(administrator)
-        click.echo(f"Token Ledger serves on {settings.issuer_url()} (Ctrl-C to stop).")
+        click.echo(f"Token Ledger serves on {settings.address()} (Ctrl-C to stop).")
+        # For who tries it: never in the logs of a production service, which has a PostgreSQL of its own.
+        if administrator is not None or (settings.database_url is None and sys.stdout.isatty()):
+            click.echo("\nThe tour, for another terminal in this folder, in bash:\n")
+            click.echo(tour(settings.address(), administrator.password if administrator is not None else None))
         sys.stdout.flush()
 
     serve(settings, announce)

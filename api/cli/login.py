@@ -33,9 +33,10 @@ def login(call: Call, username: str | None, client: str, scopes: Sequence[str]) 
             raise click.UsageError("USERNAME is needed when standard input is not a terminal")
         username = str(click.prompt("User name", err=True))
     asked = {"username": username, "password": read_secret("Password"), "client_id": client}
-    answer = call(body=asked | given(scope=" ".join(scopes) or None), who="nobody")
     file = call.connection.file
+    # Before the tokens are there: what could not be kept is better not issued.
     with file.locked():
+        answer = call(body=asked | given(scope=" ".join(scopes) or None), who="nobody")
         file.write(session_of(answer, client, username))
     click.echo(f"Logged in at {call.connection.url} as {escaped(username)}.", err=True)
     if TOKEN_VARIABLE in os.environ:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import click
 
 from api.cli.calling import Call, calls, given
+from api.cli.options import page_options
 from api.cli.secret_input import read_secret
+from api.cli.tokens import KINDS, STATES, TOKEN_COLUMNS
 
 
 @click.group("me")
@@ -29,6 +31,16 @@ def password(call: Call) -> None:
     """
     body = {"current": read_secret("Current password"), "new": read_secret("New password", twice=True)}
     call.show(call(body=body))
+
+
+@me_group.command("tokens")
+@click.option("--kind", type=click.Choice(KINDS), help="Of this kind only.")
+@click.option("--state", type=click.Choice(STATES), help="In this state now only.")
+@page_options
+@calls("GET", "/v1/me/tokens", columns=TOKEN_COLUMNS)
+def tokens(call: Call, kind: str | None, state: str | None, limit: int | None, cursor: str | None) -> None:
+    """List your own tokens, newest first."""
+    call.list("tokens", given(kind=kind, state=state), limit=limit, cursor=cursor)
 
 
 @me_group.command("issue")

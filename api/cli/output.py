@@ -4,6 +4,7 @@ Values come from whoever wrote them into the ledger, so nothing of them may act 
 escape. docs/cli.md promises the shapes.
 """
 
+import io
 import json
 import re
 import sys
@@ -37,13 +38,8 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def json_line(value: object) -> str:
-    """Answer JSON on one line; characters that could act on a terminal stand in strings only, so as JSON's own escapes."""
-    return _ACTING.sub(_escape_json, json.dumps(value, ensure_ascii=False))
-
-
-def _escape_json(found: re.Match[str]) -> str:
-    units = found[0].encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    """Answer JSON on one line, in printable ASCII: safe on every terminal and in every encoding."""
+    return json.dumps(value).replace("\x7f", r"\u007f")
 
 
 def text_of(value: object) -> str:
@@ -76,6 +72,9 @@ class Output:
         self.as_json = as_json
         # Asked of the stream of now: a test, or a pager, may have put another in its place.
         self._terminal = not as_json and sys.stdout.isatty()
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # What the encoding of the environment does not have is shown as an escape, as on standard error.
+            sys.stdout.reconfigure(errors="backslashreplace")
 
     def rows(self, pages: Iterable[Sequence[Row]], columns: Sequence[str]) -> None:
         """Print a listing page by page as the pages come: a table each, or a line an item with the columns and tabs between."""

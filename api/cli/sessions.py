@@ -43,32 +43,36 @@ class SessionFile:
 
     def read(self) -> Session | None:
         """Answer the session, or None without one."""
+        with self._said():
+            try:
+                text = self._path.read_bytes()
+            except FileNotFoundError:
+                return None
         try:
-            members = json.loads(self._path.read_bytes())
-            return Session(**members)
-        except FileNotFoundError:
-            return None
+            return Session(**json.loads(text))
         except (ValueError, TypeError):
             raise click.ClickException(f"{self._path} holds no session: remove it and log in again") from None
 
     def write(self, session: Session) -> None:
-        """Put the session in place of the one before: a crash leaves the old or the new one, never half of one."""
-        self._make_folder()
-        # mkstemp makes files that only their owner can read and write.
-        handle, name = tempfile.mkstemp(dir=self._folder, prefix=".session-")
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump(asdict(session), file)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self._path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        """Put the session in place of the one before: a crash leaves the old or the new one, never half of one. To be called
+        under `locked`."""
+        with self._said():
+            # mkstemp makes files that only their owner can read and write.
+            handle, name = tempfile.mkstemp(dir=self._folder, prefix=".session-")
+            try:
+                with os.fdopen(handle, "w") as file:
+                    json.dump(asdict(session), file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(name).replace(self._path)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
 
     def remove(self) -> None:
         """Forget the session."""
-        self._path.unlink(missing_ok=True)
+        with self._said():
+            self._path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -77,14 +81,20 @@ class SessionFile:
         Of two processes that find the access token expired, one refreshes and the other then finds the new one: a rotated
         refresh token that is presented again ends the session (RFC 9700 section 4.14.2).
         """
-        self._make_folder()
         # A file of its own: the session's is replaced, and a lock on what was replaced would keep nobody out.
-        handle = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with self._said():
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
             os.close(handle)
 
-    def _make_folder(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    @contextlib.contextmanager
+    def _said(self) -> Iterator[None]:
+        """Say what cannot be done with the file in one line."""
+        try:
+            yield
+        except OSError as error:
+            raise click.ClickException(f"the session cannot be kept in {self._folder}: {error.strerror}") from None

@@ -1,17 +1,64 @@
-"""`token-ledger token`: issuing tokens for others."""
+"""`token-ledger token` and `family`: what was issued, and taking it back."""
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from api.cli.calling import Call, calls, given, is_id
+from api.cli.clients import STRATEGIES
+from api.cli.options import page_options, reason_option, suspension_options
+
+TOKEN_COLUMNS: Final = (
+    "token_id",
+    "kind",
+    "strategy",
+    "client",
+    "subject_id",
+    "state",
+    "issued_at",
+    "expires_at",
+    "family_id",
+    "name",
+)
+KINDS: Final = ("access", "refresh")
+STATES: Final = ("active", "suspended", "revoked", "expired", "rotated")
 
 
 @click.group("token")
 def token_group() -> None:
-    """Tokens."""
+    """Tokens: what was issued, and taking it back. TOKEN_ID is the id of a token, never its string."""
+
+
+@token_group.command("list")
+@click.option("--subject", metavar="SUBJECT", help="Of this subject, by id or user name.")
+@click.option("--client", help="Issued to this client.")
+@click.option("--api", help="For this API.")
+@click.option("--family-id", metavar="ID", help="Of this family.")
+@click.option("--kind", type=click.Choice(KINDS), help="Of this kind only.")
+@click.option("--strategy", type=click.Choice(STRATEGIES), help="With such bearer strings only.")
+@click.option("--state", type=click.Choice(STATES), help="In this state now only.")
+@click.option("--issued-after", metavar="INSTANT", help="As in 2030-01-31T12:00:00Z.")
+@click.option("--issued-before", metavar="INSTANT", help="As in 2030-01-31T12:00:00Z.")
+@page_options
+@calls("GET", "/v1/tokens", columns=TOKEN_COLUMNS)
+def list_tokens(call: Call, subject: str | None, limit: int | None, cursor: str | None, **filters: str | None) -> None:
+    """List the tokens that match every filter, newest first.
+
+    \b
+    token-ledger token list --subject ann --state active
+    """
+    query = given(subject_id=None if subject is None else call.subject_id(subject), **filters)
+    call.list("tokens", query, limit=limit, cursor=cursor)
+
+
+@token_group.command("show")
+@click.argument("token_id")
+@calls("GET", "/v1/tokens/{token_id}")
+def show(call: Call, token_id: str) -> None:
+    """Show one token, and what it is worth now; what happened to it: `token-ledger audit timeline`."""
+    call.show(call(token_id=token_id))
 
 
 @token_group.command("issue")
@@ -52,6 +99,82 @@ def issue(
     )
     whose = {"subject_id": subject} if is_id(subject) else {"username": subject}
     call.output.secrets(call(body=whose | body), "access_token", "refresh_token")
+
+
+@token_group.command("suspend")
+@click.argument("token_id")
+@suspension_options
+@calls("POST", "/v1/tokens/{token_id}/suspend")
+def suspend(call: Call, token_id: str, reason: str, until: str | None) -> None:
+    """Suspend one token; `reinstate` ends it."""
+    call.show(call(token_id=token_id, body=given(reason=reason, until=until)))
+
+
+@token_group.command("reinstate")
+@click.argument("token_id")
+@reason_option
+@calls("POST", "/v1/tokens/{token_id}/reinstate")
+def reinstate(call: Call, token_id: str, reason: str | None) -> None:
+    """End the suspension of one token; what else stops it goes on."""
+    call.show(call(token_id=token_id, body=given(reason=reason)))
+
+
+@token_group.command("revoke")
+@click.argument("token_id")
+@reason_option
+@calls("POST", "/v1/tokens/{token_id}/revoke")
+def revoke(call: Call, token_id: str, reason: str | None) -> None:
+    """Revoke one token, for good.
+
+    What else was issued with it goes on: `family revoke`, `subject revoke-tokens`, `client revoke-tokens` take that back.
+
+    \b
+    token-ledger token revoke 0195f4a0-7d1e-7000-8000-000000000000 --reason 'laptop stolen'
+    """
+    call.show(call(token_id=token_id, body=given(reason=reason)))
+
+
+# -------------------------------------------------------------------------------------------------------------- families
+
+
+@click.group("family")
+def family_group() -> None:
+    """Families: the tokens that descend from one login or issue, refreshed ones too."""
+
+
+@family_group.command("show")
+@click.argument("family_id")
+@calls("GET", "/v1/families/{family_id}")
+def show_family(call: Call, family_id: str) -> None:
+    """Show one family; its tokens: `token-ledger token list --family-id`."""
+    call.show(call(family_id=family_id))
+
+
+@family_group.command("suspend")
+@click.argument("family_id")
+@suspension_options
+@calls("POST", "/v1/families/{family_id}/suspend")
+def suspend_family(call: Call, family_id: str, reason: str, until: str | None) -> None:
+    """Suspend every token of a family; `reinstate` ends it."""
+    call.show(call(family_id=family_id, body=given(reason=reason, until=until)))
+
+
+@family_group.command("reinstate")
+@click.argument("family_id")
+@reason_option
+@calls("POST", "/v1/families/{family_id}/reinstate")
+def reinstate_family(call: Call, family_id: str, reason: str | None) -> None:
+    """End the suspension of a family; a token of it that was stopped by itself stays so."""
+    call.show(call(family_id=family_id, body=given(reason=reason)))
+
+
+@family_group.command("revoke")
+@click.argument("family_id")
+@reason_option
+@calls("POST", "/v1/families/{family_id}/revoke")
+def revoke_family(call: Call, family_id: str, reason: str | None) -> None:
+    """Revoke every token of a family, for good; it cannot be refreshed any more."""
+    call.show(call(family_id=family_id, body=given(reason=reason)))
 
 
 def _object(text: str | None) -> Any:

@@ -10,7 +10,7 @@ import falcon
 from falcon.asgi import Request, Response
 from pydantic import Field
 
-from api.asking import authorize, basic_credentials
+from api.asking import Caller, authorize, basic_credentials
 from api.body import Body, read_body
 from api.commands import make_envelope
 from api.issuing import issue_tokens, token_answer
@@ -75,9 +75,20 @@ class IssueBody(Body):
 
 
 async def issue_as_asked(
-    req: Request, service: Service, kept: Kept, client: Client, subject_id: UUID, actor: Actor, body: IssueBody
+    req: Request,
+    service: Service,
+    kept: Kept,
+    client: Client,
+    subject_id: UUID,
+    actor: Actor,
+    body: IssueBody,
+    within: Caller | None = None,
 ) -> dict[str, Any]:
-    """Issue what the body asks for and answer it. TokenRefused; InvalidInput for a lifetime over its ceiling or bad claims."""
+    """Issue what the body asks for and answer it; `within`: no more than the token of this caller stands for. A repeat under
+    an Idempotency-Key is answered with ids and position, without the strings.
+
+    TokenRefused; InvalidInput for a lifetime over its ceiling or bad claims.
+    """
     if body.claims is not None:
         wrong = sorted(RESERVED_CLAIMS & set(body.claims))
         if wrong:
@@ -90,6 +101,8 @@ async def issue_as_asked(
         raise InvalidInput.of("lifetime_seconds", f"at most {ceiling}")
     try:
         scope = read_scope(kept, client, body.scope, None, body.apis)
+        if within is not None:
+            scope = scope.within(within.api_ids, within.role_ids, within.direct)
         grant = Grant(
             subject_id=subject_id,
             client_id=client.client_id,
@@ -101,7 +114,7 @@ async def issue_as_asked(
             name=body.name,
             claims=body.claims or None,
         )
-        handout = await issue_tokens(service, make_envelope(req, service, actor, repeatable=False), kept, client, grant)
+        handout = await issue_tokens(service, make_envelope(req, service, actor), kept, client, grant)
     except GrantRefused as refused:
         raise TokenRefused(refused.cause) from None
     answer = token_answer(service, kept, handout)

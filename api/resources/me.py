@@ -112,14 +112,17 @@ class Me:
         resp.media = page_answer(page)
 
     async def on_post_tokens(self, req: Request, resp: Response) -> None:
-        """Issue oneself a named token through the client one is logged in with; its string is shown here only."""
+        """Issue oneself a named token through the client one is logged in with; its string is shown here only.
+
+        It stands for no more than the token of this request: a narrow token, once leaked, would be worth a wide one.
+        """
         service = self._service
         caller = await authenticate(req, service)
         asked = await read_body(req, NamedToken)
         _, kept = await service.find(NOBODY)
         client = kept.clients[caller.client_id]
         body = IssueBody(**asked.model_dump())
-        resp.media = await issue_as_asked(req, service, kept, client, caller.subject_id, caller.actor, body)
+        resp.media = await issue_as_asked(req, service, kept, client, caller.subject_id, caller.actor, body, within=caller)
         resp.status = falcon.HTTP_201
 
     async def on_delete_token(self, req: Request, resp: Response, token_id: str) -> None:

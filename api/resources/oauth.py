@@ -89,8 +89,7 @@ class TokenEndpoint:
             if "refresh_token" not in form:
                 raise OAuthError("invalid_request", "refresh_token is missing")
             envelope = make_envelope(req, service, actor, repeatable=False)
-            narrower = (scope.role_ids, scope.direct) if scope.asked else None
-            handout = await refresh_tokens(service, envelope, client, form["refresh_token"], narrower)
+            handout = await refresh_tokens(service, envelope, client, form["refresh_token"], scope)
             return token_answer(service, kept, handout)
         if grant_type == "client_credentials":
             if client.subject_id is None:
@@ -143,18 +142,21 @@ class Introspection:
         if decision.token_stands and standing is not None and token is not None:
             client = kept.clients[token.client_id]
             scope = kept.scope_text(tuple(token.role_ids) if token.role_ids is not None else None, token.direct)
-            answer |= dict(token.claims or {}) | {
-                "active": True,
-                "iss": self._service.settings.issuer_url(),
-                "sub": str(token.subject_id),
-                "aud": [kept.apis[api_id].audience for api_id in token.api_ids],
-                "client_id": client.name,
-                "token_type": "Bearer",
-                "iat": int(token.issued_at.timestamp()),
-                "exp": int(token.expires_at.timestamp()),
-                "jti": str(token.token_id),
-                "strategy": token.strategy,
-            }
+            answer = (
+                dict(token.claims or {})
+                | answer
+                | {
+                    "iss": self._service.settings.issuer_url(),
+                    "sub": str(token.subject_id),
+                    "aud": [kept.apis[api_id].audience for api_id in token.api_ids],
+                    "client_id": client.name,
+                    "token_type": "Bearer",
+                    "iat": int(token.issued_at.timestamp()),
+                    "exp": int(token.expires_at.timestamp()),
+                    "jti": str(token.token_id),
+                    "strategy": token.strategy,
+                }
+            )
             if scope is not None:
                 answer["scope"] = scope
         resp.media = answer

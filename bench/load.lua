@@ -1,0 +1,65 @@
+-- Sends requests that Python has prepared, and compares every answer with what is known of the token it was about.
+--   wrk -s load.lua URL -- FILE [chain]
+-- FILE holds a request a line, its parts between tabs: the status the answer must have, what its header Ledger-Reason must
+-- say, what its body must contain (each may be empty), and the bytes to send, in hexadecimal.
+-- Each request carries its number in X-Request-Id, which the service gives back: that tells the answers of many connections
+-- apart. With one request in the file, as for hello-world, the number is not needed.
+-- chain: the requests are refreshes. Each thread has one connection and one request; the refresh token of an answer takes the
+-- place of the one it was asked with, for the next.
+
+local threads = {}
+
+function setup(thread)
+  thread:set("number", #threads)
+  table.insert(threads, thread)
+end
+
+function init(args)
+  chained = args[2] == "chain"
+  checks, requests = {}, {}
+  for line in io.lines(args[1]) do
+    local status, reason, needle, bytes = line:match("^(%d+)\t([^\t]*)\t([^\t]*)\t(%x+)$")
+    table.insert(checks, {tonumber(status), reason ~= "" and reason, needle ~= "" and needle})
+    table.insert(requests, (bytes:gsub("%x%x", function(digits) return string.char(tonumber(digits, 16)) end)))
+  end
+  -- Threads begin apart, so that they do not ask about the same tokens at the same time.
+  at = chained and (number or 0) + 1 or (number or 0) * 7919 % #requests
+  checked, wrong, example = 0, 0, ""
+end
+
+function request()
+  if not chained then at = at % #requests + 1 end
+  return requests[at]
+end
+
+function response(status, headers, body)
+  checked = checked + 1
+  local asked = chained and at or #requests == 1 and 1 or tonumber(headers["x-request-id"])
+  local check = checks[asked]
+  if check == nil or status ~= check[1] or check[2] and headers["ledger-reason"] ~= check[2]
+      or check[3] and not body:find(check[3], 1, true) then
+    wrong = wrong + 1
+    if example == "" then
+      example = string.format("request %s: %d %s %s", asked, status, headers["ledger-reason"] or "", body:sub(1, 200))
+    end
+  elseif chained then
+    local old, new = requests[at]:match("refresh_token=(tl_rt_%w+)"), body:match('"refresh_token": "(tl_rt_%w+)"')
+    if new == nil or new == old then
+      wrong, example = wrong + 1, "a refresh without a new refresh token"
+    else
+      requests[at] = requests[at]:gsub(old, new)
+    end
+  end
+end
+
+function done(summary, latency, _)
+  local checked, wrong, example = 0, 0, ""
+  for _, thread in ipairs(threads) do
+    checked, wrong = checked + thread:get("checked"), wrong + thread:get("wrong")
+    if example == "" then example = thread:get("example") end
+  end
+  local errors = summary.errors
+  print(string.format("RESULT\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s", summary.requests, summary.duration, latency:percentile(50),
+    latency:percentile(99), errors.connect + errors.read + errors.write + errors.timeout, checked, wrong,
+    (example:gsub("%s", " "))))
+end
