@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from falcon.asgi import App, Request, Response
 
+from api.body import WholeRequest
 from api.errors import install_error_handlers
 from api.middleware import Lifespan, RequestContext
 from api.resources import (
@@ -112,7 +113,7 @@ def make_app(service: Service) -> App[Request, Response]:
                 await task
         await service.stop()
 
-    app: App[Request, Response] = App()
+    app: App[Request, Response] = App(request_type=WholeRequest)
     app.add_middleware(Lifespan(start, stop))
     app.add_middleware(RequestContext())
     # A path with a trailing slash is another path, for us as for the paths we decide on.

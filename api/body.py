@@ -1,8 +1,10 @@
 """Bodies at the door: bounded, of the right type, strict JSON or a form, checked against a model that names each problem."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import parse_qsl
 
+from falcon import RequestOptions
 from falcon.asgi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,6 +18,26 @@ MAX_FORM_FIELDS: Final = 100
 Model = TypeVar("Model", bound="Body")
 
 
+class WholeRequest(Request):
+    """Falcon's request, which takes for a whole body what a sender who has gone had sent of one: `context.cut_off` tells."""
+
+    def __init__(
+        self,
+        scope: dict[str, Any],
+        receive: Callable[[], Awaitable[dict[str, Any]]],
+        first_event: dict[str, Any] | None = None,
+        options: RequestOptions | None = None,
+    ) -> None:
+        async def noting() -> dict[str, Any]:
+            event = await receive()
+            if event["type"] == "http.disconnect":
+                self.context.cut_off = True
+            return event
+
+        super().__init__(scope, noting, first_event=first_event, options=options)
+        self.context.cut_off = False
+
+
 class Body(BaseModel):
     """A request body: unknown, missing and mistyped members are refused by name."""
 
@@ -23,12 +45,17 @@ class Body(BaseModel):
 
 
 async def read_bytes(req: Request) -> bytes:
-    """Answer the whole body; PayloadTooLarge beyond 256 KiB, having read no more than that."""
+    """Answer the whole body; PayloadTooLarge beyond 256 KiB, having read no more than that. Asked again, the same."""
+    if req.context.body is not None:
+        whole: bytes = req.context.body
+        return whole
     if req.content_length is not None and req.content_length > MAX_BODY_BYTES:
         raise PayloadTooLarge("the body", "256 KiB", 413)
     body: bytes = await req.stream.read(MAX_BODY_BYTES + 1)
     if len(body) > MAX_BODY_BYTES:
         raise PayloadTooLarge("the body", "256 KiB", 413)
+    if req.context.cut_off:
+        raise InvalidInput.of("", "a whole body")  # half a command is none; nobody is there to read this
     req.context.body = body  # what an Idempotency-Key stands for: commands.py
     return body
 
@@ -53,9 +80,7 @@ async def read_body(req: Request, model: type[Model]) -> Model:
 
 async def read_optional_body(req: Request, model: type[Model]) -> Model:
     """The same, where no body at all means one without members."""
-    if req.content_length in (None, 0) and not await read_bytes(req):
-        return check(model, {})
-    return await read_body(req, model)
+    return await read_body(req, model) if await read_bytes(req) else check(model, {})
 
 
 def check(model: type[Model], value: object) -> Model:

@@ -30,7 +30,7 @@ def make_envelope(req: Request, service: Service, actor: Actor, *, repeatable: b
         if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
             raise InvalidInput.of("Idempotency-Key", "1 to 255 printable ASCII characters")
         command_id = name_id("command", str(actor.id), req.method, req.path, key)
-        request_mac = service.master.mac("request", req.context.body).hex()
+        request_mac = service.master.mac("request", req.context.body or b"").hex()
     return Envelope(
         command_id=command_id,
         request_id=request_id,

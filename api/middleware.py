@@ -23,7 +23,7 @@ class RequestContext:
     async def process_request(self, req: Request, resp: Response) -> None:
         req.context.request_id = uuid7(datetime.now(UTC))
         req.context.correlation_id = _uuid(req.get_header("X-Correlation-Id")) or req.context.request_id
-        req.context.body = b""
+        req.context.body = None
         scope = req.scope
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
             raise PayloadTooLarge("the header", "16 KiB", 431)

@@ -16,6 +16,7 @@ from uvicorn_worker import UvicornWorker
 
 from api.app import make_app
 from api.first_start import FirstAdministrator, check_installed, prepare
+from api.protocol import Protocol
 from api.service import make_service
 from ledger.embedded import EmbeddedPostgres
 from ledger.sealing import MasterKey
@@ -23,6 +24,7 @@ from ledger.settings import Settings
 
 DATABASE: Final = "token_ledger"
 STOP_SECONDS: Final = 30
+CUT_OFF_SECONDS: Final = 20
 
 
 class Worker(UvicornWorker):  # type: ignore[misc] # uvicorn-worker has no types
@@ -30,12 +32,14 @@ class Worker(UvicornWorker):  # type: ignore[misc] # uvicorn-worker has no types
 
     CONFIG_KWARGS = {  # noqa: RUF012 - as the base class has it
         "loop": "uvloop",
-        "http": "httptools",
+        "http": Protocol,
         "lifespan": "on",
         "ws": "none",
         "server_header": False,
         "access_log": False,
         "proxy_headers": False,
+        # Before gunicorn kills: whoever does not finish a request is cut off, and what waits to be recorded is not.
+        "timeout_graceful_shutdown": CUT_OFF_SECONDS,
     }
 
 
@@ -63,6 +67,8 @@ class Server(BaseApplication):  # type: ignore[misc] # gunicorn has no types
             "loglevel": settings.log_level if settings.log_level != "info" else "warning",
             "proc_name": "token-ledger",
             "preload_app": False,
+            # A second way in, in the home folder, which nobody asked for and two servers would fight over.
+            "control_socket_disable": True,
             "when_ready": lambda _arbiter: self._ready(),
         }
         for name, value in values.items():
