@@ -74,6 +74,14 @@ SELECT ARRAY(SELECT h.position FROM ledger.history h
 FROM ledger.streams s
 WHERE s.stream = %(stream)s::uuid
 """
+# Of each entity up to a position of its own; not by tokens, which are many where one is asked about.
+OLDEST_ENTRIES: Final = """
+SELECT ARRAY(SELECT v.position FROM views.audit_entries v
+    WHERE v.entity_id = k.entity_id AND v.position BETWEEN %(first)s::bigint AND k.last
+    ORDER BY v.position LIMIT %(scanned)s::integer)
+FROM unnest(%(entity_ids)s::uuid[], %(lasts)s::bigint[]) WITH ORDINALITY AS k(entity_id, last, ordinal)
+ORDER BY k.ordinal
+"""
 # The same the other way round.
 OLDEST_OF_ENTITIES: Final = NEWEST_OF_ENTITIES.replace(" DESC", "")
 OLDEST_OF_TYPES: Final = NEWEST_OF_TYPES.replace(" DESC", "")
@@ -248,23 +256,30 @@ async def read_events(connection: Connection, filters: Filters, span: Span, *, l
 async def read_life(
     connection: Connection,
     token_id: UUID,
-    ends_at: datetime,
     entity_ids: Sequence[UUID],
-    positions: Sequence[int],
     types: tuple[str, ...],
-    span: Span,
+    positions: Sequence[int],
+    ends_at: datetime,
     *,
+    cursor: int | None,
     limit: int,
 ) -> EventPage:
-    """Answer the events of these types about a token, about any of the entities until `ends_at`, and at these positions.
+    """Answer, oldest first, the events of these types about a token, about any of the entities until `ends_at`, and at these
+    positions, from the first of them on: of issues and rotations only those.
 
     What is answered of the entities may be about other tokens of theirs. The page is made as that of `read_events`.
     """
+    span = Span(from_position=positions[0], newest_first=False, cursor=cursor)
     bounds = await _resolve(connection, span, None)
     until = await _resolve(connection, replace(span, to_time=ends_at), None)
-    own = await _branches_of_entities(connection, [token_id], bounds, span)
-    shared = await _branches_of_entities(connection, entity_ids, replace(bounds, last=min(bounds.last, until.last)), span)
-    source = _source([*(branch for of_one in (*own, *shared) for branch in of_one), positions], span)
+    parameters = {
+        "entity_ids": [token_id, *entity_ids],
+        "lasts": [bounds.last, *(min(bounds.last, until.last) for _ in entity_ids)],
+        "first": bounds.first,
+        "scanned": SCANNED,
+    }
+    rows = await (await connection.execute(OLDEST_ENTRIES, parameters)).fetchall()
+    source = _source([*(row[0] for row in rows), positions], span)
     return await _page(connection, [source], Filters(types=types), bounds, span, limit)
 
 

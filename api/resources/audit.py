@@ -118,7 +118,7 @@ class AuditTimeline:
         given = [name for name in WHOSE if name in query]
         if len(given) != 1:
             raise InvalidInput([Problem(name, f"exactly one of: {', '.join(WHOSE)}") for name in given or WHOSE])
-        asked = _Asked(caller.kept, Span(newest_first=False, cursor=read_cursor(query)), read_limit(query))
+        asked = _Asked(caller.kept, read_cursor(query), read_limit(query))
         async with service.pool.connection() as connection:
             match given[0]:
                 case "token_id":
@@ -263,8 +263,13 @@ class _Asked:
     """What a timeline is asked for: which part, and names as they are now."""
 
     kept: Kept
-    span: Span
+    cursor: int | None
     limit: int
+
+    @property
+    def span(self) -> Span:
+        """The part of the log that follows the page before."""
+        return Span(newest_first=False, cursor=self.cursor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,18 +287,19 @@ async def _of_token(connection: Connection, asked: _Asked, token_id: UUID) -> _T
     token = (await look_up(connection, [token_id]))[0].token
     if token is None:
         raise UnknownToken("there is no such token")
+    turning_points = [token.position]
     succession = None
     if token.kind == "refresh":
         succession = await read_succession(connection, token.family_id, token.position, token.generation)
-    others = (token.family_id, token.subject_id, token.client_id, *token.api_ids, *token.key_ids)
+        turning_points += [] if succession is None else [succession]
     page = await read_life(
         connection,
         token_id,
-        token.expires_at,
-        others,
-        [] if succession is None else [succession],
+        (token.family_id, token.subject_id, token.client_id, *token.api_ids, *token.key_ids),
         (*_OF_TOKEN, *_OF_ITS_FAMILY, *_OF_OTHERS),
-        asked.span,
+        turning_points,
+        token.expires_at,
+        cursor=asked.cursor,
         limit=asked.limit,
     )
     events = [event for event in page.events if event.position == succession or _bears_on(event, token)]
@@ -315,8 +321,6 @@ def _bears_on(event: RecordedEvent, token: TokenStanding) -> bool:
         return any(row["token_id"] == str(token.token_id) for row in payload["tokens"])
     if event.type in _OF_TOKEN:
         return bool(payload["token_id"] == str(token.token_id))
-    if event.position < token.position:
-        return False
     if event.type == "subject_password_set" and not payload["cuts_off"]:
         return False
     return event.stream in (token.family_id, token.subject_id, token.client_id, *token.api_ids, *token.key_ids)
