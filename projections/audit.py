@@ -27,20 +27,19 @@ PAGE_BYTES: Final = 1_000_000
 # Events looked at in one go; fewer where fewer are asked for.
 MIN_CHUNK: Final = 100
 
-# Where the log is, the positions that two instants mean, and the version that a stream has where the page before ended.
+# Where the log is, and the positions that two instants mean.
 BOUNDS: Final = """
 SELECT at.position, at.instant,
   (SELECT v.log_id FROM views.logs v ORDER BY v.position DESC LIMIT 1),
   (SELECT b.last_position FROM ledger.batches b WHERE b.recorded_at < %(from_time)s::timestamptz
     ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1),
   (SELECT b.last_position FROM ledger.batches b WHERE b.recorded_at < %(to_time)s::timestamptz
-    ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1),
-  (SELECT h.version FROM ledger.history h WHERE h.position = %(cursor)s::bigint AND h.stream = %(stream)s::uuid)
+    ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1)
 FROM (SELECT coalesce((SELECT b.last_position FROM ledger.batches b ORDER BY b.last_position DESC LIMIT 1), 0) AS position,
     ledger.clock() AS instant OFFSET 0) AS at
 """
 
-# What can concern an entity, in four indexes: issues and rotations have no audit entries and are found by their tokens.
+# What can concern an entity, in five indexes: issues and rotations have no audit entries and are found by their tokens.
 NEWEST_OF_ENTITIES: Final = """
 SELECT
   ARRAY(SELECT v.position FROM views.audit_entries v
@@ -51,6 +50,9 @@ SELECT
     ORDER BY v.position DESC LIMIT %(scanned)s::integer),
   ARRAY(SELECT v.position FROM views.tokens v
     WHERE v.client_id = k.entity_id AND v.position BETWEEN %(first)s::bigint AND %(last)s::bigint
+    ORDER BY v.position DESC LIMIT %(scanned)s::integer),
+  ARRAY(SELECT v.position FROM views.tokens v
+    WHERE v.family_id = k.entity_id AND v.position BETWEEN %(first)s::bigint AND %(last)s::bigint
     ORDER BY v.position DESC LIMIT %(scanned)s::integer),
   ARRAY(SELECT v.position FROM views.tokens v
     WHERE v.token_id = k.entity_id AND v.position BETWEEN %(first)s::bigint AND %(last)s::bigint
@@ -65,15 +67,6 @@ SELECT ARRAY(SELECT h.position FROM ledger.history h
 FROM unnest(%(types)s::text[]) WITH ORDINALITY AS k(type, ordinal)
 ORDER BY k.ordinal
 """
-# By versions, as the index is: a bound by position alone would have a long stream walked to get there.
-NEWEST_OF_STREAM: Final = """
-SELECT ARRAY(SELECT h.position FROM ledger.history h
-    WHERE h.stream = s.stream AND h.position BETWEEN s.first_position AND s.last_position
-      AND h.version BETWEEN %(first_version)s::integer AND %(last_version)s::integer
-    ORDER BY h.version DESC LIMIT %(scanned)s::integer)
-FROM ledger.streams s
-WHERE s.stream = %(stream)s::uuid
-"""
 # Of each entity up to a position of its own; not by tokens, which are many where one is asked about.
 OLDEST_ENTRIES: Final = """
 SELECT ARRAY(SELECT v.position FROM views.audit_entries v
@@ -85,8 +78,6 @@ ORDER BY k.ordinal
 # The same the other way round.
 OLDEST_OF_ENTITIES: Final = NEWEST_OF_ENTITIES.replace(" DESC", "")
 OLDEST_OF_TYPES: Final = NEWEST_OF_TYPES.replace(" DESC", "")
-OLDEST_OF_STREAM: Final = NEWEST_OF_STREAM.replace(" DESC", "")
-LAST_VERSION: Final = 2**31 - 1
 
 # The events at these positions that match every filter, in the order of the positions. `matched`: how many do, before the page
 # is full.
@@ -181,9 +172,8 @@ class Filters:
     types: tuple[str, ...] | None = None
 
     def entities(self) -> list[UUID]:
-        """Answer the ids that are found by their entries and tokens; a family's events are its stream."""
-        ids = (self.subject_id, self.client_id, self.api_id, self.token_id, self.role_id, self.key_id, self.actor_id)
-        return [entity_id for entity_id in ids if entity_id is not None]
+        """Answer every id that is asked for."""
+        return [value for name, value in asdict(self).items() if name != "types" and value is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,14 +204,13 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """A part of the log, resolved: positions first .. last; `cursor_version` of the stream that is walked, at the cursor."""
+    """A part of the log, resolved: positions first .. last, as of a position and an instant."""
 
     position: int
     instant: datetime
     log_id: UUID
     first: int
     last: int
-    cursor_version: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,12 +231,10 @@ async def read_events(connection: Connection, filters: Filters, span: Span, *, l
     Fewer, and even none, with a `next` where the scan or the size of the page had to stop before. Three statements or a few
     more, each a snapshot of its own: what stands at a position never changes, and none reads above the head of the first.
     """
-    bounds = await _resolve(connection, span, filters.family_id)
+    bounds = await _resolve(connection, span)
     sources: list[Source] = []
     if entity_ids := filters.entities():
         sources += [_source(b, span) for b in await _branches_of_entities(connection, entity_ids, bounds, span)]
-    if filters.family_id is not None:
-        sources.append(_source(await _branches_of_stream(connection, filters.family_id, bounds, span), span))
     if filters.types is not None:
         sources.append(_source(await _branches_of_types(connection, filters.types, bounds, span), span))
     return await _page(connection, sources, filters, bounds, span, limit)
@@ -270,8 +257,8 @@ async def read_life(
     What is answered of the entities may be about other tokens of theirs. The page is made as that of `read_events`.
     """
     span = Span(from_position=positions[0], newest_first=False, cursor=cursor)
-    bounds = await _resolve(connection, span, None)
-    until = await _resolve(connection, replace(span, to_time=ends_at), None)
+    bounds = await _resolve(connection, span)
+    until = await _resolve(connection, replace(span, to_time=ends_at))
     parameters = {
         "entity_ids": [token_id, *entity_ids],
         "lasts": [bounds.last, *(min(bounds.last, until.last) for _ in entity_ids)],
@@ -315,18 +302,18 @@ async def _as_of(
 # ------------------------------------------------------------------------------------------- from a filter to positions
 
 
-async def _resolve(connection: Connection, span: Span, stream: UUID | None) -> _Bounds:
-    parameters = {"from_time": span.from_time, "to_time": span.to_time, "cursor": span.cursor, "stream": stream}
+async def _resolve(connection: Connection, span: Span) -> _Bounds:
+    parameters = {"from_time": span.from_time, "to_time": span.to_time}
     row = await (await connection.execute(BOUNDS, parameters)).fetchone()
     assert row is not None
-    position, instant, log_id, before_from, before_to, cursor_version = row
+    position, instant, log_id, before_from, before_to = row
     firsts = [1, span.from_position or 1, (before_from or 0) + 1]
     lasts = [position] if span.to_position is None else [position, span.to_position]
     if span.to_time is not None:
         lasts.append(before_to or 0)
     if span.cursor is not None:
         (lasts if span.newest_first else firsts).append(span.cursor + (-1 if span.newest_first else 1))
-    return _Bounds(position, instant, log_id, max(firsts), min(lasts), cursor_version)
+    return _Bounds(position, instant, log_id, max(firsts), min(lasts))
 
 
 async def _branches_of_entities(
@@ -342,15 +329,6 @@ async def _branches_of_types(
 ) -> Sequence[Sequence[int]]:
     query = NEWEST_OF_TYPES if span.newest_first else OLDEST_OF_TYPES
     parameters = {"types": list(types), "first": bounds.first, "last": bounds.last, "scanned": SCANNED}
-    return [row[0] for row in await (await connection.execute(query, parameters)).fetchall()]
-
-
-async def _branches_of_stream(connection: Connection, stream: UUID, bounds: _Bounds, span: Span) -> Sequence[Sequence[int]]:
-    first, last = 1, LAST_VERSION
-    if bounds.cursor_version is not None:
-        first, last = (1, bounds.cursor_version - 1) if span.newest_first else (bounds.cursor_version + 1, LAST_VERSION)
-    query = NEWEST_OF_STREAM if span.newest_first else OLDEST_OF_STREAM
-    parameters = {"stream": stream, "first_version": first, "last_version": last, "scanned": SCANNED}
     return [row[0] for row in await (await connection.execute(query, parameters)).fetchall()]
 
 
@@ -387,7 +365,7 @@ async def _page(
     positions: Sequence[int]
     if sources:
         distances, reach = candidates(sources)
-        positions = [p for p in (abs(distance) for distance in distances) if bounds.first <= p <= bounds.last]
+        positions = [p for p in map(abs, distances) if bounds.first <= p <= bounds.last]
     else:
         # Everything: positions have no holes.
         reach = None
