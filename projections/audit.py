@@ -13,6 +13,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
+from psycopg.types.numeric import Int8
 from pydantic import TypeAdapter
 
 from ledger.states import Client, Family, Subject
@@ -40,6 +41,8 @@ FROM (SELECT coalesce((SELECT b.last_position FROM ledger.batches b ORDER BY b.l
 """
 
 # What can concern an entity, in five indexes: issues and rotations have no audit entries and are found by their tokens.
+# A token's own position is read first and then compared: a plan made on an empty store would as soon walk the index of all
+# positions in search of the token.
 NEWEST_OF_ENTITIES: Final = """
 SELECT
   ARRAY(SELECT v.position FROM views.audit_entries v
@@ -54,9 +57,9 @@ SELECT
   ARRAY(SELECT v.position FROM views.tokens v
     WHERE v.family_id = k.entity_id AND v.position BETWEEN %(first)s::bigint AND %(last)s::bigint
     ORDER BY v.position DESC LIMIT %(scanned)s::integer),
-  ARRAY(SELECT v.position FROM views.tokens v
-    WHERE v.token_id = k.entity_id AND v.position BETWEEN %(first)s::bigint AND %(last)s::bigint
-    ORDER BY v.position DESC LIMIT %(scanned)s::integer)
+  ARRAY(SELECT t.position FROM (SELECT v.position FROM views.tokens v WHERE v.token_id = k.entity_id OFFSET 0) AS t
+    WHERE t.position BETWEEN %(first)s::bigint AND %(last)s::bigint
+    ORDER BY t.position DESC LIMIT %(scanned)s::integer)
 FROM unnest(%(entity_ids)s::uuid[]) WITH ORDINALITY AS k(entity_id, ordinal)
 ORDER BY k.ordinal
 """
@@ -89,7 +92,7 @@ FROM (
     pg_column_size(h.payload) AS own_bytes
   FROM unnest(%(positions)s::bigint[]) WITH ORDINALITY AS k(position, ordinal)
   CROSS JOIN LATERAL (SELECT v.* FROM ledger.history v WHERE v.position = k.position LIMIT 1) AS h
-  WHERE (%(types)s::text[] IS NULL OR h.type = ANY (%(types)s::text[]))
+  WHERE (%(types)s::text IS NULL OR h.type = ANY (string_to_array(%(types)s::text, ',')))
     AND (%(subject_id)s::uuid IS NULL
       OR %(subject_id)s::uuid::text IN (h.payload ->> 'subject_id', h.payload ->> 'holder_id'))
     AND (%(client_id)s::uuid IS NULL OR h.payload ->> 'client_id' = %(client_id)s::uuid::text)
@@ -261,9 +264,8 @@ async def read_life(
     until = await _resolve(connection, replace(span, to_time=ends_at))
     parameters = {
         "entity_ids": [token_id, *entity_ids],
-        "lasts": [bounds.last, *(min(bounds.last, until.last) for _ in entity_ids)],
-        "first": bounds.first,
-        "scanned": SCANNED,
+        "lasts": _bigints([bounds.last, *(min(bounds.last, until.last) for _ in entity_ids)]),
+        **_scan(bounds),
     }
     rows = await (await connection.execute(OLDEST_ENTRIES, parameters)).fetchall()
     source = _source([*(row[0] for row in rows), positions], span)
@@ -272,7 +274,7 @@ async def read_life(
 
 async def read_succession(connection: Connection, family_id: UUID, position: int, generation: int) -> int | None:
     """Answer where a family came to a later generation than the one issued at `position`, or None."""
-    parameters = {"family_id": family_id, "position": position, "generation": generation}
+    parameters = {"family_id": family_id, "position": Int8(position), "generation": Int8(generation)}
     row = await (await connection.execute(SUCCESSION, parameters)).fetchone()
     return None if row is None else row[0]
 
@@ -295,7 +297,7 @@ async def read_clients_as_of(connection: Connection, client_id: UUID, positions:
 async def _as_of(
     connection: Connection, query: LiteralString, key: UUID, positions: Sequence[int], rows: TypeAdapter[Row]
 ) -> dict[int, Row]:
-    found = await (await connection.execute(query, {"positions": list(positions), "key": key})).fetchall()
+    found = await (await connection.execute(query, {"positions": _bigints(positions), "key": key})).fetchall()
     return {position: rows.validate_python(row) for position, row in found}
 
 
@@ -303,7 +305,7 @@ async def _as_of(
 
 
 async def _resolve(connection: Connection, span: Span) -> _Bounds:
-    parameters = {"from_time": span.from_time, "to_time": span.to_time}
+    parameters = {"from_time": _text(span.from_time), "to_time": _text(span.to_time)}
     row = await (await connection.execute(BOUNDS, parameters)).fetchone()
     assert row is not None
     position, instant, log_id, before_from, before_to = row
@@ -320,7 +322,7 @@ async def _branches_of_entities(
     connection: Connection, entity_ids: Sequence[UUID], bounds: _Bounds, span: Span
 ) -> list[Sequence[Sequence[int]]]:
     query = NEWEST_OF_ENTITIES if span.newest_first else OLDEST_OF_ENTITIES
-    parameters = {"entity_ids": list(entity_ids), "first": bounds.first, "last": bounds.last, "scanned": SCANNED}
+    parameters = {"entity_ids": list(entity_ids), **_scan(bounds)}
     return list(await (await connection.execute(query, parameters)).fetchall())
 
 
@@ -328,8 +330,24 @@ async def _branches_of_types(
     connection: Connection, types: Sequence[str], bounds: _Bounds, span: Span
 ) -> Sequence[Sequence[int]]:
     query = NEWEST_OF_TYPES if span.newest_first else OLDEST_OF_TYPES
-    parameters = {"types": list(types), "first": bounds.first, "last": bounds.last, "scanned": SCANNED}
+    parameters = {"types": list(types), **_scan(bounds)}
     return [row[0] for row in await (await connection.execute(query, parameters)).fetchall()]
+
+
+# One statement has one plan, whatever is asked: psycopg makes another for each combination of types, and it takes a type by
+# the size of a number, and none for what is None or text.
+
+
+def _scan(bounds: _Bounds) -> dict[str, Int8]:
+    return {"first": Int8(bounds.first), "last": Int8(bounds.last), "scanned": Int8(SCANNED)}
+
+
+def _bigints(positions: Sequence[int]) -> list[Int8]:
+    return [Int8(position) for position in positions]
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _distance(position: int, span: Span) -> int:
@@ -391,11 +409,11 @@ async def _events_at(
     connection: Connection, positions: Sequence[int], filters: Filters, limit: int, bytes_left: int
 ) -> tuple[list[RecordedEvent], int, int]:
     """Answer those at these positions that match, how many there would be but for their size, and how large they are."""
-    parameters = asdict(filters) | {
-        "types": None if filters.types is None else list(filters.types),
-        "positions": list(positions),
-        "bytes": bytes_left,
-        "limit": limit,
+    parameters = {name: _text(value) for name, value in asdict(filters).items()} | {
+        "types": None if filters.types is None else ",".join(filters.types),
+        "positions": _bigints(positions),
+        "bytes": Int8(bytes_left),
+        "limit": Int8(limit),
     }
     rows = await (await connection.execute(EVENTS, parameters)).fetchall()
     if not rows:

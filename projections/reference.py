@@ -12,6 +12,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
+from psycopg.types.numeric import Int8
 from pydantic import TypeAdapter
 
 from ledger.decisions import PlacedRule, Reference
@@ -153,7 +154,7 @@ async def read_reference_as_of(
 ) -> dict[int, Reference]:
     """Answer these clients, APIs and keys as they were at each of the positions; roles and rules are left out."""
     parameters = {
-        "positions": list(positions),
+        "positions": [Int8(position) for position in positions],
         "client_ids": list(client_ids),
         "api_ids": list(api_ids),
         "key_ids": list(key_ids),

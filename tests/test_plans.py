@@ -8,6 +8,8 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import psycopg
@@ -17,8 +19,19 @@ from psycopg.rows import TupleRow
 from ledger.database import connect
 from ledger.execute import RECORDED_BEFORE
 from ledger.log import append
+from projections.audit import (
+    Filters,
+    Span,
+    read_clients_as_of,
+    read_events,
+    read_families_as_of,
+    read_life,
+    read_subjects_as_of,
+    read_succession,
+)
 from projections.lookup import look_up
 from projections.reading import READ_STATE
+from projections.reference import read_reference_as_of
 from projections.token_listing import LISTED, NEWEST, TokenFilters, read_bounds, walk
 from tests.builders import NOON, command, envelope, family, subject_registered, token_issued
 from tests.conftest import Database
@@ -147,6 +160,64 @@ async def _listed(connection: Connection, keys: int) -> None:
     assert len(await (await connection.execute(LISTED, parameters)).fetchall()) == keys
 
 
+def _audited(
+    filters: Callable[[int], Filters], span: Callable[[], Span] = Span, *, limit: int = 10
+) -> Callable[[Connection, int], Awaitable[None]]:
+    """Ask audit as many questions as there are keys, each a first page."""
+
+    async def ask(connection: Connection, keys: int) -> None:
+        for number in range(keys):
+            await read_events(connection, filters(number), span(), limit=limit)
+
+    return ask
+
+
+_SOME = {kind: ids(kind, KEYS, of) for kind, of in (("token", TOKENS), ("family", TOKENS), ("subject", SUBJECTS))}
+_OLDEST_FIRST = partial(Span, newest_first=False)
+_IN_THE_MIDDLE = partial(Span, from_position=TOKENS // 3, to_position=TOKENS // 2, from_time=NOON - timedelta(days=36_500))
+
+
+async def _life(connection: Connection, keys: int) -> None:
+    """Read the lives of tokens whose client has all of them."""
+    for token_id, family_id in zip(ids("token", keys), ids("family", keys), strict=True):
+        ends_at, types = NOON + timedelta(days=36_500), ("token_revoked", "family_revoked", "client_suspended")
+        others = (family_id, CLIENT, *ids("api", 2))
+        await read_life(connection, token_id, others, types, [1], ends_at, cursor=None, limit=10)
+        await read_succession(connection, family_id, 1, 0)
+
+
+async def _states_as_of(connection: Connection, keys: int) -> None:
+    """Read the states of one subject, family and client at many positions."""
+    positions = [TOKENS + SUBJECTS - number for number in range(keys)]
+    await read_subjects_as_of(connection, ids("subject", 1, of=SUBJECTS)[0], positions)
+    await read_families_as_of(connection, ids("family", 1)[0], positions)
+    await read_clients_as_of(connection, CLIENT, positions)
+    await read_reference_as_of(connection, positions, client_ids=[CLIENT], api_ids=ids("api", 2), key_ids=ids("key", 2))
+
+
+# A request of audit looks at so many index entries that one of them is worth some hundred buffers, however large the log is.
+AUDIT_STATEMENTS = (
+    HotStatement("audit by token", _audited(lambda n: Filters(token_id=_SOME["token"][n])), 40),
+    HotStatement("audit by family", _audited(lambda n: Filters(family_id=_SOME["family"][n])), 40),
+    HotStatement("audit by subject", _audited(lambda n: Filters(subject_id=_SOME["subject"][n])), 100),
+    HotStatement("audit by actor", _audited(lambda n: Filters(actor_id=_SOME["subject"][n])), 100),
+    HotStatement("audit by role", _audited(lambda n: Filters(role_id=_SOME["subject"][n])), 100),
+    HotStatement("audit by key", _audited(lambda n: Filters(key_id=_SOME["subject"][n])), 100),
+    HotStatement("audit by API", _audited(lambda n: Filters(api_id=_SOME["subject"][n])), 100),
+    HotStatement("audit by a client that has all tokens", _audited(lambda _: Filters(client_id=CLIENT)), 600),
+    HotStatement("audit by that client, oldest first", _audited(lambda _: Filters(client_id=CLIENT), _OLDEST_FIRST), 600),
+    HotStatement("audit by the commonest type", _audited(lambda _: Filters(types=("token_issued",))), 1_200),
+    HotStatement(
+        "audit by that type, oldest first", _audited(lambda _: Filters(types=("token_issued",)), _OLDEST_FIRST), 1_200
+    ),
+    HotStatement("audit by a type that never happened", _audited(lambda _: Filters(types=("key_revoked",))), 20),
+    HotStatement("audit by subject and type", _audited(lambda n: Filters(_SOME["subject"][n], types=("token_issued",))), 1_000),
+    HotStatement("audit of everything", _audited(lambda _: Filters()), 500),
+    HotStatement("audit of everything, oldest first", _audited(lambda _: Filters(), _OLDEST_FIRST), 500),
+    HotStatement("audit between positions and times", _audited(lambda _: Filters(), _IN_THE_MIDDLE), 500),
+    HotStatement("audit of the life of a token", _life, 50),
+    HotStatement("audit of states as of positions", _states_as_of, 40),
+)
 HOT_STATEMENTS = (
     HotStatement("append what is new", _issue, 60),
     HotStatement("append what is stale", _append_what_is_stale, 20),
@@ -158,6 +229,7 @@ HOT_STATEMENTS = (
     HotStatement("the tokens of a subject, and of a family", _walk_some, 25),
     HotStatement("the bounds of a listing", _bounds, 15),
     HotStatement("what listed tokens are worth", _listed, 20),
+    *AUDIT_STATEMENTS,
 )
 
 
