@@ -40,8 +40,9 @@ SELECT at.position, at.instant,
     ORDER BY v.position DESC LIMIT 1), 0),
   coalesce((SELECT b.last_position FROM ledger.batches b WHERE b.recorded_at < %(issued_after)s::timestamptz
     ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1), 0),
-  CASE WHEN %(recorded_before)s::timestamptz IS NULL THEN at.position
-    ELSE coalesce((SELECT b.last_position FROM ledger.batches b WHERE b.recorded_at < %(recorded_before)s::timestamptz
+  CASE WHEN %(issued_before)s::timestamptz IS NULL THEN at.position
+    ELSE coalesce((SELECT b.last_position FROM ledger.batches b
+      WHERE b.recorded_at < %(issued_before)s::timestamptz + %(recorded_within)s::interval
       ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1), 0) END
 FROM (SELECT coalesce((SELECT b.last_position FROM ledger.batches b ORDER BY b.last_position DESC LIMIT 1), 0) AS position,
     ledger.clock() AS instant OFFSET 0) AS at
@@ -209,7 +210,8 @@ async def read_bounds(connection: Connection, filters: TokenFilters) -> Bounds:
     """Answer where the log is, and which positions an interval of issue means."""
     parameters = {
         "issued_after": filters.issued_after,
-        "recorded_before": None if filters.issued_before is None else filters.issued_before + RECORDED_WITHIN,
+        "issued_before": filters.issued_before,
+        "recorded_within": RECORDED_WITHIN,
     }
     row = await (await connection.execute(BOUNDS, parameters)).fetchone()
     assert row is not None

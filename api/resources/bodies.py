@@ -4,14 +4,25 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field, PlainValidator
 
 from api.body import Body
-from ledger.instants import rfc3339
+from ledger.instants import read_rfc3339, rfc3339
 from ledger.rules import Rule
 from ledger.states import Api, Client, RuleOfApi, RuleOfRole, Subject
 from ledger.tokens import stands
 
+
+def _instant(value: object) -> datetime:
+    try:
+        if isinstance(value, str):
+            return read_rfc3339(value)
+    except ValueError:
+        pass
+    raise ValueError("an instant as in RFC 3339, such as 2030-06-01T12:00:00Z")
+
+
+Instant = Annotated[datetime, PlainValidator(_instant)]
 Reason = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -19,7 +30,7 @@ class Suspension(Body):
     """Why, and up to when; without `until`: until reinstated. No personal data: the reason stands in the log for ever."""
 
     reason: Reason
-    until: AwareDatetime | None = None
+    until: Instant | None = None
 
 
 class Because(Body):
