@@ -12,6 +12,7 @@ Which one to ask for:
     ledger_server   the real command with two workers on a ledger that the tests of one module share: names are made unique
                     (calls.py)
     http, admin     HTTP clients of it: without credentials, and as its first administrator, logged in anew for each test
+    each_worker     an HTTP client for each of its workers, on a connection of that worker alone
     server_clock    its clock, which only ever moves ahead: later tests see it where it was left
 
 An async test is marked `@pytest.mark.anyio` (a whole module: `pytestmark = pytest.mark.anyio`), and so is one that asks for an
@@ -23,6 +24,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import httpx
 import hypothesis
@@ -221,3 +223,11 @@ def http(ledger_server: Served) -> Iterator[httpx.Client]:
 def admin(ledger_server: Served) -> Iterator[httpx.Client]:
     with ledger_server.admin() as client:
         yield client
+
+
+@pytest.fixture
+def each_worker(ledger_server: Served) -> Iterator[list[httpx.Client]]:
+    if not Path("/proc/net/tcp").exists():
+        pytest.skip("which worker has a connection is told by /proc")
+    with ledger_server.each_worker() as clients:
+        yield clients

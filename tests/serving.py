@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,44 @@ class Served:
         client = self.client()
         client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         return client
+
+    @contextmanager
+    def each_worker(self) -> Iterator[list[httpx.Client]]:
+        """Answer a client for each worker: one connection each, which is kept, and which that worker has accepted."""
+        with ExitStack() as kept:
+            clients: dict[int, httpx.Client] = {}
+            workers = _children(self.process.pid)
+            for _ in range(200):
+                client = httpx.Client(base_url=self.url, timeout=30, limits=httpx.Limits(max_connections=1))
+                kept.enter_context(client)
+                stream = client.get("/healthz").extensions["network_stream"]
+                inode = _server_inode(stream.get_extra_info("client_addr")[1], stream.get_extra_info("server_addr")[1])
+                clients.setdefault(next(pid for pid in workers if inode in _sockets(pid)), client)
+                if len(clients) == len(workers):
+                    break
+            assert len(clients) == len(workers) > 1
+            yield list(clients.values())
+
+
+def _children(pid: int) -> list[int]:
+    """Answer the processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _server_inode(client_port: int, server_port: int) -> str:
+    """Answer the server's socket of a connection over the loopback interface."""
+    ends = f":{server_port:04X}", f":{client_port:04X}"
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return next(row[9] for row in rows if (row[1][-5:], row[2][-5:]) == ends)
+
+
+def _sockets(pid: int) -> set[str]:
+    """Answer the sockets that a process has open."""
+    sockets = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            sockets.add(file.readlink().name.removeprefix("socket:[").removesuffix("]"))
+    return sockets
 
 
 def free_port() -> int:
