@@ -140,6 +140,8 @@ def issue(state: State, now: datetime, *, family_id: UUID, grant: Grant, made: M
     refresh = client.refresh if grant.with_refresh else "off"
     ends_at = started_at + timedelta(seconds=client.refresh_absolute_seconds)
     access_ends_at = started_at + timedelta(seconds=grant.lifetime_seconds or client.access_lifetime_seconds)
+    if refresh != "off":
+        access_ends_at = min(access_ends_at, ends_at)
     family = Family(
         family_id=family_id,
         subject_id=grant.subject_id,
@@ -214,14 +216,15 @@ def refresh(
     immediate predecessor, within the client's window, its successor not used: answer the same successor again);
     ReuseDetected, which revokes the family, for anything else. Of a reusable one: TokenIssued.
     `narrowed` with `role_ids` and `direct`: the scope of the new access token; the refresh token's stays (RFC 6749
-    section 6). `api_ids`: its audience; None: that of the grant, as far as it is still the client's. GrantRefused, and
-    nothing recorded, for a token that does not stand or is not the client's.
+    section 6). `api_ids`: its audience; None: that of the grant, as far as it is still the client's. Nor does it name a
+    role that the subject has lost: who checks a token offline knows nothing else. GrantRefused, and nothing recorded, for a
+    token that does not stand or is not the client's, and for a scope that is wider or names a role that is not the subject's.
     """
     token = state.tokens[token_id]
     family = state.families[token.family_id]
     if token.client_id != client_id:
         raise GrantRefused("the token was issued to another client")
-    _, client = _standing_parties(state, token.subject_id, token.client_id, now)
+    subject, client = _standing_parties(state, token.subject_id, token.client_id, now)
     cutoff = cutoff_position(state, token)
     token_state = state.token_states.get(token_id)
     if token.kind != "refresh":
@@ -243,6 +246,11 @@ def refresh(
     _check_made(state, client, made)
     if narrowed and not _narrower(token, role_ids, direct):
         raise GrantRefused("the scope is wider than the grant's", "invalid_scope")
+    if not narrowed:
+        direct = token.direct
+        role_ids = token.role_ids and tuple(role_id for role_id in token.role_ids if role_id in subject.role_ids)
+    elif not set(role_ids or ()) <= set(subject.role_ids):
+        raise GrantRefused("a role is not the subject's", "invalid_scope")
     if api_ids is not None and not set(api_ids) <= set(token.api_ids):
         raise GrantRefused("an API is not in the grant's audience", "invalid_target")
     audience = tuple(api_id for api_id in api_ids or token.api_ids if api_id in client.api_ids)
@@ -258,8 +266,8 @@ def refresh(
         kind="access",
         strategy=client.strategy,
         api_ids=audience,
-        role_ids=role_ids if narrowed else token.role_ids,
-        direct=direct if narrowed else token.direct,
+        role_ids=role_ids,
+        direct=direct,
         secret_digest=made.access_digest,
         key_ids=made.key_ids,
         issued_from=token_id,
@@ -314,15 +322,16 @@ def cutoff_position(state: State, token: Token) -> int:
 
 def _is_retry(token: Token, family: Family, client: Client, now: datetime) -> bool:
     # The successor is unused as long as the family is at its generation: using it would have made the next one.
-    return (
-        token.generation == family.generation - 1
-        and family.rotated_at is not None
-        and now - family.rotated_at < timedelta(seconds=client.retry_window_seconds)
-    )
+    return token.generation == family.generation - 1 and _seconds_since_rotation(family, now) < client.retry_window_seconds
+
+
+def _seconds_since_rotation(family: Family, now: datetime) -> float:
+    assert family.rotated_at is not None
+    # A clock that was set back makes no retry a reuse, and no window out of none.
+    return max(0.0, (now - family.rotated_at).total_seconds())
 
 
 def _reuse(token: Token, family: Family, now: datetime) -> Event:
-    assert family.rotated_at is not None
     return ReuseDetected(
         family_id=family.family_id,
         subject_id=token.subject_id,
@@ -330,7 +339,7 @@ def _reuse(token: Token, family: Family, now: datetime) -> Event:
         token_id=token.token_id,
         generation_presented=token.generation,
         generation_current=family.generation,
-        seconds_since_rotation=int((now - family.rotated_at).total_seconds()),
+        seconds_since_rotation=int(_seconds_since_rotation(family, now)),
         family=replace(family, status="revoked", status_reason="a rotated refresh token was used again", status_until=None),
     )
 
