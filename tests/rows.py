@@ -5,7 +5,21 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from ledger.builtin import CONSOLE, CONSOLE_NAME, LEDGER_API, LEDGER_API_NAME
-from ledger.states import Api, Client, Name, Role, RuleOfApi, RuleOfRole, State, Subject, SubjectRules
+from ledger.states import (
+    Api,
+    Client,
+    Family,
+    Key,
+    Name,
+    Role,
+    RuleOfApi,
+    RuleOfRole,
+    State,
+    Subject,
+    SubjectRules,
+    Token,
+    TokenState,
+)
 from tests import builders
 from tests.builders import api, role
 from tests.builders import subject as person
@@ -20,6 +34,10 @@ _KEYS = {
     Api: "api_id",
     Role: "role_id",
     Name: "name_id",
+    Key: "key_id",
+    Token: "token_id",
+    TokenState: "token_id",
+    Family: "family_id",
 }
 
 
