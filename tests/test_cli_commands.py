@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import signal
-import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,11 +13,14 @@ import httpx
 import pytest
 
 from api.cli.calling import said_of
+from ledger.rules import Rule
 from tests.calls import PASSWORD, App, Person, first_party, login, new_api, new_client, new_person, resource_server, unique
 from tests.serving import Served, command
 from tests.terminal import Terminal, leaf_commands
 
-COMMANDS = {name: said.endpoint for name, command in leaf_commands().items() if (said := said_of(command)) is not None}
+LEAVES = leaf_commands()
+REPEATABLE = {name for name, leaf in LEAVES.items() if any("--idempotency-key" in option.opts for option in leaf.params)}
+COMMANDS = {name: said.endpoint for name, leaf in LEAVES.items() if (said := said_of(leaf)) is not None}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ TRIES = {
     "role remove": Try(lambda w: [f"{w.api}:reader", "--yes"], prints="api\t"),
     "role rules": Try(lambda w: [f"{w.api}:reader"]),
     "role grant-rules": Try(lambda w: [f"{w.api}:reader", "deny GET /orders/secret"], prints="api\t"),
-    "role withdraw-rules": Try(lambda w: [f"{w.api}:reader", "allow  get /orders/**"], prints="api\t"),
+    "role withdraw-rules": Try(lambda w: [f"{w.api}:reader", str(Rule.parse("allow GET /orders/**").rule_id)], prints="api\t"),
     "client list": Try(),
     "client show": Try(lambda w: [w.app.name], prints="name\t"),
     "client register": Try(lambda _: [unique("asks"), "--serves", "ledger"], prints="tl_cs_"),
@@ -101,7 +102,7 @@ TRIES = {
     "subject list": Try(lambda _: ["--kind", "person", "--status", "active"]),
     "subject show": subject(),
     "subject register": Try(lambda _: [unique("bob"), "--password"], lambda _: f"{PASSWORD}\n", prints="subject_id\t"),
-    "subject profile": Try(lambda w: [w.person.username, "--username", unique("new"), "--email", "a@example.org"]),
+    "subject profile": Try(lambda w: [w.person.subject_id, "--username", unique("new"), "--email", "a@example.org"]),
     "subject password": subject(stdin=lambda _: "another correct horse\n"),
     "subject clearance": subject("3"),
     "subject grant-roles": subject("ledger:auditor"),
@@ -113,7 +114,7 @@ TRIES = {
     "subject suspend": subject("--reason", "laptop lost", "--until", "2100-01-01T00:00:00Z"),
     "subject reinstate": subject("--reason", "found again"),
     "subject revoke-tokens": subject(),
-    "subject erase": subject("--yes", "--reason", "asked for it"),
+    "subject erase": Try(lambda w: [w.person.subject_id, "--yes", "--reason", "asked for it"]),
     "token issue": Try(lambda w: [w.person.username, "--client", w.app.name, "--claims", '{"a": 1}'], prints="tl_at_"),
     "token list": Try(lambda w: ["--subject", w.person.username, "--state", "active"]),
     "token show": Try(lambda w: [w.token_id], prints="token_id\t"),
@@ -168,10 +169,16 @@ def test_a_command_calls_the_endpoint_it_says_it_calls(
         named = terminal.objects("me", "issue", "script")[0]
         attempt = Try(lambda _: [named["token_id"]], prints="token_id\t")
     requested.clear()
-    printed = terminal.done(*name.split(), *attempt.arguments(world), stdin=attempt.stdin(world))
+    arguments, stdin = [*name.split(), *attempt.arguments(world)], attempt.stdin(world)
+    if name in REPEATABLE:
+        arguments += ["--idempotency-key", unique("key")]
+    printed = terminal.done(*arguments, stdin=stdin)
     route = re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(endpoint.path)))
     assert any(method == endpoint.method and route.fullmatch(path) for method, path in requested), requested
     assert printed.startswith(attempt.prints)
+    if name in REPEATABLE:
+        again = terminal.objects(*arguments, stdin=stdin)[0]
+        assert "tl_cs_" in printed or f"position\t{again['position']}\n" in printed
 
 
 # ----------------------------------------------------------------------------------------------------------------- output
@@ -264,6 +271,8 @@ def test_what_cannot_be_undone_is_asked_about(terminal: Terminal, world: World) 
 def test_a_rule_is_withdrawn_as_it_was_granted(terminal: Terminal, world: World) -> None:
     terminal.done("subject", "grant-rules", world.person.username, world.api, "allow GET /own", "deny * /own/not")
     terminal.done("subject", "withdraw-rules", world.person.username, world.api, "allow get /own")
+    terminal.done("role", "withdraw-rules", f"{world.api}:reader", "allow  get /orders/**")
+    assert terminal.lines("role", "rules", f"{world.api}:reader") == []
     assert [line[2:5] for line in terminal.lines("subject", "rules", world.person.username)] == [["deny", "*", "/own/not"]]
     absent = terminal.refused("role", "withdraw-rules", f"{world.api}:reader", "allow GET /absent")
     assert absent == "Error: there is no rule: allow GET /absent\n"
@@ -293,6 +302,22 @@ def test_a_password_that_is_not_there_or_endless_is_a_usage_error(terminal: Term
     assert "standard input" in terminal.refused("subject", "register", unique("eve"), "--password", stdin=stdin, status=2)
 
 
+def test_a_secret_is_not_shown_again_by_a_repeated_command(terminal: Terminal, world: World) -> None:
+    registering = ("client", "register", unique("asks"), "--serves", world.api, "--idempotency-key", unique("key"))
+    assert terminal.done(*registering).startswith("tl_cs_")
+    assert "client_secret" not in terminal.members(*registering)
+    assert "idempotency_key_reused" in terminal.refused(*registering, "--strategy", "jwt")
+
+
+def test_a_public_client_has_no_secret_to_show(terminal: Terminal) -> None:
+    assert terminal.members("client", "register", unique("public"), "--kind", "public").keys() == {
+        "name",
+        "client_id",
+        "subject_id",
+        "position",
+    }
+
+
 # ------------------------------------------------------------------------------------------------------- as a real process
 
 
@@ -306,29 +331,8 @@ def test_a_reader_that_goes_away_ends_it_quietly(terminal: Terminal) -> None:
     assert (finished.returncode, finished.stderr) == (1, b"")
 
 
-def test_ctrl_c_while_the_server_is_silent_ends_it_quietly(terminal: Terminal) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        process = subprocess.Popen(
-            command("key", "list", "--url", url), stderr=subprocess.PIPE, env=terminal.environment, text=True
-        )
-        connection, _ = silent.accept()
-        with connection:
-            connection.recv(1)
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=60)
-    assert (process.returncode, said.strip()) == (1, "Aborted!")
-
-
-def test_an_answer_that_is_no_answer_of_a_ledger_is_one_line(terminal: Terminal) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        url = f"http://127.0.0.1:{other.getsockname()[1]}"
-        process = subprocess.Popen(
-            command("key", "list", "--url", url), stderr=subprocess.PIPE, env=terminal.environment, text=True
-        )
-        connection, _ = other.accept()
-        with connection:
-            connection.recv(65_536)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n<h1>hi</h1>")
-            _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (1, "Error: 127.0.0.1 answered 200 with something else than a Token Ledger does\n")
+def test_what_the_encoding_of_the_environment_lacks_is_an_escape(terminal: Terminal, admin: httpx.Client) -> None:
+    person = new_person(admin, display_name="日本")
+    finished = terminal.process("subject", "show", person.username, PYTHONIOENCODING="latin-1")
+    assert finished.returncode == 0
+    assert "display_name\t\\u65e5\\u672c\n" in finished.stdout

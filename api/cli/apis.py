@@ -39,7 +39,7 @@ def show(call: Call, name: str) -> None:
 @click.argument("name")
 @_audience
 @_semicolons
-@calls("POST", "/v1/apis")
+@calls("POST", "/v1/apis", repeatable=True)
 def register(call: Call, name: str, audience: str | None, semicolons: bool | None) -> None:
     """Register an API.
 
@@ -53,7 +53,7 @@ def register(call: Call, name: str, audience: str | None, semicolons: bool | Non
 @click.argument("name")
 @_audience
 @_semicolons
-@calls("PATCH", "/v1/apis/{name}")
+@calls("PATCH", "/v1/apis/{name}", repeatable=True)
 def change(call: Call, name: str, audience: str | None, semicolons: bool | None) -> None:
     """Change what is given of an API; its name stays."""
     call.show(call(name=name, body=given(audience=audience, semicolons=semicolons)))
@@ -62,7 +62,7 @@ def change(call: Call, name: str, audience: str | None, semicolons: bool | None)
 @api_group.command("suspend")
 @click.argument("name")
 @suspension_options
-@calls("POST", "/v1/apis/{name}/suspend")
+@calls("POST", "/v1/apis/{name}/suspend", repeatable=True)
 def suspend(call: Call, name: str, reason: str, until: str | None) -> None:
     """Suspend an API: every decision about it is no; `reinstate` ends it."""
     call.show(call(name=name, body=given(reason=reason, until=until)))
@@ -71,7 +71,7 @@ def suspend(call: Call, name: str, reason: str, until: str | None) -> None:
 @api_group.command("reinstate")
 @click.argument("name")
 @reason_option
-@calls("POST", "/v1/apis/{name}/reinstate")
+@calls("POST", "/v1/apis/{name}/reinstate", repeatable=True)
 def reinstate(call: Call, name: str, reason: str | None) -> None:
     """End an API's suspension."""
     call.show(call(name=name, body=given(reason=reason)))
@@ -79,7 +79,7 @@ def reinstate(call: Call, name: str, reason: str | None) -> None:
 
 @api_group.command("revoke-tokens")
 @click.argument("name")
-@calls("POST", "/v1/apis/{name}/revoke-tokens")
+@calls("POST", "/v1/apis/{name}/revoke-tokens", repeatable=True)
 def revoke_tokens(call: Call, name: str) -> None:
     """Revoke every token for an API that was issued so far, for good."""
     call.show(call(name=name, body={}))

@@ -48,10 +48,11 @@ def said_of(command: click.Command) -> Said | None:
 class Call:
     """What a command is given: its endpoint, to be called, and where to print."""
 
-    def __init__(self, connection: Connection, said: Said, output: Output) -> None:
+    def __init__(self, connection: Connection, said: Said, output: Output, idempotency_key: str | None = None) -> None:
         self.connection = connection
         self.output = output
         self._endpoint, self._columns = said
+        self._headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
 
     def __call__(
         self,
@@ -64,7 +65,7 @@ class Call:
     ) -> dict[str, Any]:
         """Call the endpoint, `path` in the places of its route, and answer what it answers. Parameters that are None are left
         out. Raises what `Connection.ask` raises."""
-        return self._ask(self._endpoint, path, query=query, body=body, form=form, who=who)
+        return self._ask(self._endpoint, path, query=query, body=body, form=form, headers=self._headers, who=who)
 
     def show(self, answer: Mapping[str, Any]) -> None:
         """Print one thing."""
@@ -124,6 +125,7 @@ class Call:
         query: Mapping[str, object] | None = None,
         body: Mapping[str, Any] | None = None,
         form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         who: Who = "caller",
     ) -> dict[str, Any]:
         return self.connection.ask(
@@ -132,6 +134,7 @@ class Call:
             query={name: str(value) for name, value in (query or {}).items() if value is not None},
             body=body,
             form=form,
+            headers=headers,
             who=who,
         )
 
@@ -160,37 +163,59 @@ class Call:
 
 
 def calls(
-    method: str, path: str, *, columns: Sequence[str] = (), prints: bool = True
+    method: str, path: str, *, columns: Sequence[str] = (), prints: bool = True, repeatable: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Say which endpoint the command below calls, and the columns of a listing; give it its Call. Stands directly above the
     function.
 
-    Adds the options every such command has: `--url`, and `--json` where it `prints` something.
+    Adds the options every such command has: `--url`, `--json` where it `prints` something, and `--idempotency-key` where the
+    endpoint takes one.
     """
     said = Said(Endpoint(method, path), tuple(columns))
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
-        def command(*, url: str, as_json: bool = False, **given: Any) -> None:
+        def command(*, url: str, as_json: bool = False, idempotency_key: str | None = None, **given: Any) -> None:
             connection = Connection(url)
             try:
-                function(Call(connection, said, Output(as_json=as_json)), **given)
+                function(Call(connection, said, Output(as_json=as_json), idempotency_key), **given)
+            except UnicodeEncodeError:
+                # Bytes of an argument that are no text come as lone surrogates.
+                raise click.UsageError("an argument is not UTF-8") from None
             finally:
                 connection.close()
 
         _said[command] = said
+        if repeatable:
+            command = _idempotency_key(command)
         if prints:
-            command = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")(command)
-        return click.option(
-            "--url",
-            envvar="TOKEN_LEDGER_URL",
-            default=DEFAULT_URL,
-            show_default=True,
-            callback=lambda _context, _parameter, value: read_url(value),
-            help="The server; or TOKEN_LEDGER_URL.",
-        )(command)
+            command = _json(command)
+        return _url(command)
 
     return decorate
+
+
+_url: Final = click.option(
+    "--url",
+    envvar="TOKEN_LEDGER_URL",
+    default=DEFAULT_URL,
+    show_default=True,
+    callback=lambda _context, _parameter, value: read_url(value),
+    help="The server; or TOKEN_LEDGER_URL.",
+)
+_json: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+_idempotency_key: Final = click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    callback=lambda _context, _parameter, value: _checked_key(value),
+    help="A word of your own: the same command again, under the same word, is done once. To repeat after exit status 3.",
+)
+
+
+def _checked_key(key: str | None) -> str | None:
+    if key is not None and not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
+        raise click.BadParameter("1 to 255 printable ASCII characters")
+    return key
 
 
 def is_id(text: str) -> bool:

@@ -80,7 +80,7 @@ def show(call: Call, name: str) -> None:
     help="Whether it can keep a secret, and so has one.",
 )
 @settings_options
-@calls("POST", "/v1/clients")
+@calls("POST", "/v1/clients", repeatable=True)
 def register(call: Call, name: str, kind: str, **settings: Any) -> None:
     """Register a client. The secret of a confidential one is shown once; in plain lines it is all that is printed.
 
@@ -98,7 +98,7 @@ def register(call: Call, name: str, kind: str, **settings: Any) -> None:
 @click.option("--no-grants", is_flag=True, help="It obtains no tokens any more.")
 @click.option("--no-apis", is_flag=True, help="Its tokens are for no API any more.")
 @click.option("--serves-none", is_flag=True, help="It asks about no API any more.")
-@calls("PATCH", "/v1/clients/{name}")
+@calls("PATCH", "/v1/clients/{name}", repeatable=True)
 def change(call: Call, name: str, no_grants: bool, no_apis: bool, serves_none: bool, **settings: Any) -> None:
     """Change the settings that are given, each whole; the others stay, and so do name and kind.
 
@@ -121,7 +121,7 @@ def change(call: Call, name: str, no_grants: bool, no_apis: bool, serves_none: b
 @client_group.command("secret")
 @click.argument("name")
 @click.option("--keep-old", is_flag=True, help="The secret of now stays good until the next change.")
-@calls("POST", "/v1/clients/{name}/secret")
+@calls("POST", "/v1/clients/{name}/secret", repeatable=True)
 def secret(call: Call, name: str, keep_old: bool) -> None:
     """Give a client a new secret, which is shown once; in plain lines it is all that is printed.
 
@@ -134,7 +134,7 @@ def secret(call: Call, name: str, keep_old: bool) -> None:
 @client_group.command("suspend")
 @click.argument("name")
 @suspension_options
-@calls("POST", "/v1/clients/{name}/suspend")
+@calls("POST", "/v1/clients/{name}/suspend", repeatable=True)
 def suspend(call: Call, name: str, reason: str, until: str | None) -> None:
     """Suspend a client: every token issued to it, and its own requests; `reinstate` ends it."""
     call.show(call(name=name, body=given(reason=reason, until=until)))
@@ -143,7 +143,7 @@ def suspend(call: Call, name: str, reason: str, until: str | None) -> None:
 @client_group.command("reinstate")
 @click.argument("name")
 @reason_option
-@calls("POST", "/v1/clients/{name}/reinstate")
+@calls("POST", "/v1/clients/{name}/reinstate", repeatable=True)
 def reinstate(call: Call, name: str, reason: str | None) -> None:
     """End a client's suspension."""
     call.show(call(name=name, body=given(reason=reason)))
@@ -151,7 +151,7 @@ def reinstate(call: Call, name: str, reason: str | None) -> None:
 
 @client_group.command("revoke-tokens")
 @click.argument("name")
-@calls("POST", "/v1/clients/{name}/revoke-tokens")
+@calls("POST", "/v1/clients/{name}/revoke-tokens", repeatable=True)
 def revoke_tokens(call: Call, name: str) -> None:
     """Revoke every token issued to a client so far, for good."""
     call.show(call(name=name, body={}))

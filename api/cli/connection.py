@@ -92,20 +92,22 @@ class Connection:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         who: Who = "caller",
     ) -> dict[str, Any]:
         """Make a request and answer the members of the answer. Refusal, Unreachable; NotLoggedIn before anything is sent."""
 
-        def send(headers: dict[str, str]) -> httpx.Response:
-            return self._send(method, path, query=query, body=body, form=form, headers=headers, who=who)
+        def send(token: str | None) -> httpx.Response:
+            bearer = {} if token is None else {"Authorization": f"Bearer {token}"}
+            return self._send(method, path, query=query, body=body, form=form, headers={**(headers or {}), **bearer}, who=who)
 
         if who != "caller":
-            return _members(send({}))
+            return _members(send(None))
         token = self._token()
-        answer = send({"Authorization": f"Bearer {token}"})
+        answer = send(token)
         if answer.status_code == 401 and TOKEN_VARIABLE not in os.environ:
             # Expired by the server's clock, whatever ours says. What was refused so was not done: it may be sent again.
-            answer = send({"Authorization": f"Bearer {self._refreshed(token)}"})
+            answer = send(self._refreshed(token))
         return _members(answer)
 
     # ----------------------------------------------------------------------------------------------- the bearer token

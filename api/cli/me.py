@@ -61,7 +61,7 @@ def issue(call: Call, name: str, apis: Sequence[str], scopes: Sequence[str], lif
 
 @me_group.command("revoke")
 @click.argument("token_id")
-@calls("DELETE", "/v1/me/tokens/{token_id}")
+@calls("DELETE", "/v1/me/tokens/{token_id}", repeatable=True)
 def revoke(call: Call, token_id: str) -> None:
     """Revoke a token of your own, for good."""
     call.show(call(token_id=token_id))

@@ -106,10 +106,11 @@ class Output:
         """Print one thing with secrets in it, which are shown this once.
 
         Plain: the secrets, each alone on its line, and nothing else, so that `SECRET=$(...)` takes it. On a terminal they
-        stand below the table, whole, so that they can be copied.
+        stand below the table, whole, so that they can be copied. A public client has none, nor has a command that is repeated
+        under its Idempotency-Key.
         """
         secrets = {name: str(thing[name]) for name in names if thing.get(name) is not None}
-        if self.as_json:
+        if self.as_json or not secrets:
             self.one(thing)
             return
         if self._terminal:

@@ -46,7 +46,7 @@ def show(call: Call, role: tuple[str, str]) -> None:
 
 @role_group.command("create")
 @role_argument
-@calls("POST", "/v1/apis/{name}/roles")
+@calls("POST", "/v1/apis/{name}/roles", repeatable=True)
 def create(call: Call, role: tuple[str, str]) -> None:
     """Create a role, without rules.
 
@@ -77,7 +77,7 @@ def rules(call: Call, role: tuple[str, str], limit: int | None, cursor: str | No
 @role_group.command("grant-rules")
 @role_argument
 @click.argument("rules", metavar="[RULE]...", nargs=-1)
-@calls("POST", "/v1/apis/{name}/roles/{role}/rules")
+@calls("POST", "/v1/apis/{name}/roles/{role}/rules", repeatable=True)
 def grant_rules(call: Call, role: tuple[str, str], rules: Sequence[str]) -> None:
     """Add rules to a role. Without RULE: one a line from standard input, where `#` begins a comment.
 
@@ -91,7 +91,7 @@ def grant_rules(call: Call, role: tuple[str, str], rules: Sequence[str]) -> None
 @role_group.command("withdraw-rules")
 @role_argument
 @click.argument("rules", metavar="RULE...", nargs=-1, required=True)
-@calls("POST", "/v1/apis/{name}/roles/{role}/rules/withdraw")
+@calls("POST", "/v1/apis/{name}/roles/{role}/rules/withdraw", repeatable=True)
 def withdraw_rules(call: Call, role: tuple[str, str], rules: Sequence[str]) -> None:
     """Take rules from a role, each by its id or as it was granted.
 

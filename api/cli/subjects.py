@@ -51,7 +51,7 @@ def show(call: Call, subject: str) -> None:
 @click.option("--email", help="The e-mail address; personal, so kept sealed.")
 @click.option("--clearance", type=int, help="A level that rules may ask for; 0 unless said.")
 @click.option("--password", "with_password", is_flag=True, help="Ask for a password, or read it from standard input.")
-@calls("POST", "/v1/subjects")
+@calls("POST", "/v1/subjects", repeatable=True)
 def register(
     call: Call,
     username: str | None,
@@ -78,7 +78,7 @@ def register(
 @click.option("--username", help="The user name; without it there is none any more.")
 @click.option("--display-name", help="The name that people know; personal, so kept sealed.")
 @click.option("--email", help="The e-mail address; personal, so kept sealed.")
-@calls("PUT", "/v1/subjects/{subject_id}/profile")
+@calls("PUT", "/v1/subjects/{subject_id}/profile", repeatable=True)
 def profile(call: Call, subject: str, username: str | None, display_name: str | None, email: str | None) -> None:
     """Set what is personal of a subject, whole: what is left out is removed.
 
@@ -92,7 +92,7 @@ def profile(call: Call, subject: str, username: str | None, display_name: str | 
 @subject_group.command("password")
 @subject_argument
 @click.option("--keep-tokens", is_flag=True, help="Do not revoke the tokens the subject has.")
-@calls("PUT", "/v1/subjects/{subject_id}/password")
+@calls("PUT", "/v1/subjects/{subject_id}/password", repeatable=True)
 def password(call: Call, subject: str, keep_tokens: bool) -> None:
     """Set a subject's password, which is asked for or read from standard input, and revoke its tokens.
 
@@ -105,7 +105,7 @@ def password(call: Call, subject: str, keep_tokens: bool) -> None:
 @subject_group.command("clearance")
 @subject_argument
 @click.argument("clearance", type=int)
-@calls("PUT", "/v1/subjects/{subject_id}/clearance")
+@calls("PUT", "/v1/subjects/{subject_id}/clearance", repeatable=True)
 def clearance(call: Call, subject: str, clearance: int) -> None:
     """Set a subject's clearance, the level that rules may ask for."""
     call.show(call(subject_id=call.subject_id(subject), body={"clearance": clearance}))
@@ -117,7 +117,7 @@ def clearance(call: Call, subject: str, clearance: int) -> None:
 @subject_group.command("grant-roles")
 @subject_argument
 @click.argument("roles", metavar="API:ROLE...", nargs=-1, required=True)
-@calls("POST", "/v1/subjects/{subject_id}/roles")
+@calls("POST", "/v1/subjects/{subject_id}/roles", repeatable=True)
 def grant_roles(call: Call, subject: str, roles: Sequence[str]) -> None:
     """Grant roles to a subject.
 
@@ -130,7 +130,7 @@ def grant_roles(call: Call, subject: str, roles: Sequence[str]) -> None:
 @subject_group.command("withdraw-roles")
 @subject_argument
 @click.argument("roles", metavar="API:ROLE...", nargs=-1, required=True)
-@calls("POST", "/v1/subjects/{subject_id}/roles/withdraw")
+@calls("POST", "/v1/subjects/{subject_id}/roles/withdraw", repeatable=True)
 def withdraw_roles(call: Call, subject: str, roles: Sequence[str]) -> None:
     """Withdraw roles from a subject; one that was removed is named by its id."""
     call.show(call(subject_id=call.subject_id(subject), body={"roles": list(roles)}))
@@ -148,7 +148,7 @@ def rules(call: Call, subject: str) -> None:
 @subject_argument
 @click.argument("api")
 @click.argument("rules", metavar="[RULE]...", nargs=-1)
-@calls("POST", "/v1/subjects/{subject_id}/rules")
+@calls("POST", "/v1/subjects/{subject_id}/rules", repeatable=True)
 def grant_rules(call: Call, subject: str, api: str, rules: Sequence[str]) -> None:
     """Grant rules to a subject itself, beside those of its roles. Without RULE: one a line from standard input.
 
@@ -163,7 +163,7 @@ def grant_rules(call: Call, subject: str, api: str, rules: Sequence[str]) -> Non
 @subject_argument
 @click.argument("api")
 @click.argument("rules", metavar="RULE...", nargs=-1, required=True)
-@calls("POST", "/v1/subjects/{subject_id}/rules/withdraw")
+@calls("POST", "/v1/subjects/{subject_id}/rules/withdraw", repeatable=True)
 def withdraw_rules(call: Call, subject: str, api: str, rules: Sequence[str]) -> None:
     """Withdraw rules of a subject's own, each by its id or as it was granted.
 
@@ -198,7 +198,7 @@ def permissions(call: Call, subject: str, api: str | None, limit: int | None, cu
 @subject_group.command("suspend")
 @subject_argument
 @suspension_options
-@calls("POST", "/v1/subjects/{subject_id}/suspend")
+@calls("POST", "/v1/subjects/{subject_id}/suspend", repeatable=True)
 def suspend(call: Call, subject: str, reason: str, until: str | None) -> None:
     """Suspend a subject, and with it every token it has; `reinstate` ends it.
 
@@ -211,7 +211,7 @@ def suspend(call: Call, subject: str, reason: str, until: str | None) -> None:
 @subject_group.command("reinstate")
 @subject_argument
 @reason_option
-@calls("POST", "/v1/subjects/{subject_id}/reinstate")
+@calls("POST", "/v1/subjects/{subject_id}/reinstate", repeatable=True)
 def reinstate(call: Call, subject: str, reason: str | None) -> None:
     """End a subject's suspension."""
     call.show(call(subject_id=call.subject_id(subject), body=given(reason=reason)))
@@ -219,7 +219,7 @@ def reinstate(call: Call, subject: str, reason: str | None) -> None:
 
 @subject_group.command("revoke-tokens")
 @subject_argument
-@calls("POST", "/v1/subjects/{subject_id}/revoke-tokens")
+@calls("POST", "/v1/subjects/{subject_id}/revoke-tokens", repeatable=True)
 def revoke_tokens(call: Call, subject: str) -> None:
     """Revoke every token a subject has been issued so far, for good; it may obtain new ones."""
     call.show(call(subject_id=call.subject_id(subject), body={}))
@@ -229,7 +229,7 @@ def revoke_tokens(call: Call, subject: str) -> None:
 @subject_argument
 @reason_option
 @confirmed("What is personal of this subject is gone for good, and so are its tokens. Erase it?")
-@calls("POST", "/v1/subjects/{subject_id}/erase")
+@calls("POST", "/v1/subjects/{subject_id}/erase", repeatable=True)
 def erase(call: Call, subject: str, reason: str | None) -> None:
     """Erase what is personal of a subject by destroying its key, and revoke its tokens; for good."""
     call.show(call(subject_id=call.subject_id(subject), body=given(reason=reason)))

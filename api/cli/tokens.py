@@ -104,7 +104,7 @@ def issue(
 @token_group.command("suspend")
 @click.argument("token_id")
 @suspension_options
-@calls("POST", "/v1/tokens/{token_id}/suspend")
+@calls("POST", "/v1/tokens/{token_id}/suspend", repeatable=True)
 def suspend(call: Call, token_id: str, reason: str, until: str | None) -> None:
     """Suspend one token; `reinstate` ends it."""
     call.show(call(token_id=token_id, body=given(reason=reason, until=until)))
@@ -113,7 +113,7 @@ def suspend(call: Call, token_id: str, reason: str, until: str | None) -> None:
 @token_group.command("reinstate")
 @click.argument("token_id")
 @reason_option
-@calls("POST", "/v1/tokens/{token_id}/reinstate")
+@calls("POST", "/v1/tokens/{token_id}/reinstate", repeatable=True)
 def reinstate(call: Call, token_id: str, reason: str | None) -> None:
     """End the suspension of one token; what else stops it goes on."""
     call.show(call(token_id=token_id, body=given(reason=reason)))
@@ -122,7 +122,7 @@ def reinstate(call: Call, token_id: str, reason: str | None) -> None:
 @token_group.command("revoke")
 @click.argument("token_id")
 @reason_option
-@calls("POST", "/v1/tokens/{token_id}/revoke")
+@calls("POST", "/v1/tokens/{token_id}/revoke", repeatable=True)
 def revoke(call: Call, token_id: str, reason: str | None) -> None:
     """Revoke one token, for good.
 
@@ -153,7 +153,7 @@ def show_family(call: Call, family_id: str) -> None:
 @family_group.command("suspend")
 @click.argument("family_id")
 @suspension_options
-@calls("POST", "/v1/families/{family_id}/suspend")
+@calls("POST", "/v1/families/{family_id}/suspend", repeatable=True)
 def suspend_family(call: Call, family_id: str, reason: str, until: str | None) -> None:
     """Suspend every token of a family; `reinstate` ends it."""
     call.show(call(family_id=family_id, body=given(reason=reason, until=until)))
@@ -162,7 +162,7 @@ def suspend_family(call: Call, family_id: str, reason: str, until: str | None) -
 @family_group.command("reinstate")
 @click.argument("family_id")
 @reason_option
-@calls("POST", "/v1/families/{family_id}/reinstate")
+@calls("POST", "/v1/families/{family_id}/reinstate", repeatable=True)
 def reinstate_family(call: Call, family_id: str, reason: str | None) -> None:
     """End the suspension of a family; a token of it that was stopped by itself stays so."""
     call.show(call(family_id=family_id, body=given(reason=reason)))
@@ -171,7 +171,7 @@ def reinstate_family(call: Call, family_id: str, reason: str | None) -> None:
 @family_group.command("revoke")
 @click.argument("family_id")
 @reason_option
-@calls("POST", "/v1/families/{family_id}/revoke")
+@calls("POST", "/v1/families/{family_id}/revoke", repeatable=True)
 def revoke_family(call: Call, family_id: str, reason: str | None) -> None:
     """Revoke every token of a family, for good; it cannot be refreshed any more."""
     call.show(call(family_id=family_id, body=given(reason=reason)))
