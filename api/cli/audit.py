@@ -82,10 +82,12 @@ def timeline(call: Call, subject: str | None, limit: int | None, cursor: str | N
 
 def _entries(call: Call, query: Mapping[str, Any], limit: int | None, cursor: str | None) -> Iterator[Sequence[dict[str, Any]]]:
     """Answer the entries page by page, and then what is now: as the members of the answer where JSON is printed."""
-    page: dict[str, Any] = {}
-    for page in call.pages("entries", query, limit=limit, cursor=cursor):
+    page: dict[str, Any] = {"entries": []}
+    for following in call.pages("entries", query, limit=limit, cursor=cursor):
         yield page["entries"]
+        page = following
     if call.output.as_json:
-        yield [{name: value for name, value in page.items() if name not in ("entries", "next")}]
+        now = {name: value for name, value in page.items() if name not in ("entries", "next")}
     else:
-        yield [{"position": page["position"], "instant": page["instant"], "what": "now", "after": page["now"]}]
+        now = {"position": page["position"], "instant": page["instant"], "what": "now", "after": page["now"]}
+    yield [*page["entries"], now]

@@ -20,6 +20,9 @@ Row = Mapping[str, Any]
 _ACTING: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_MICROSECONDS: Final = re.compile(r"\.\d{6}Z$")
+# Of a table, in characters; no answer has a longer line.
+MAX_WIDTH: Final = 1_000_000
 _SHORT: Final = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
@@ -88,7 +91,7 @@ class Output:
                 for row in page:
                     click.echo("\t".join(text_of(row.get(name)) for name in columns))
             elif page:
-                _print_table(columns, ([text_of(row.get(name)) for name in columns] for row in page))
+                _print_table(columns, ([_short(name, text_of(row.get(name))) for name in columns] for row in page))
         if none and self._terminal:
             click.echo("There is none.", err=True)
 
@@ -97,7 +100,7 @@ class Output:
         if self.as_json:
             click.echo(json_line(thing))
         elif self._terminal:
-            _print_table(None, ([name, text_of(value)] for name, value in thing.items()))
+            _print_table(None, ([escaped(name), _short(name, text_of(value))] for name, value in thing.items()))
         else:
             for name, value in thing.items():
                 click.echo(f"{escaped(name)}\t{text_of(value)}")
@@ -123,15 +126,24 @@ class Output:
 
 def _print_table(columns: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> None:
     # Here, because no other command needs it: it takes as long to import as all the rest.
-    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, show_header=columns is not None, pad_edge=False)
+    table = Table(box=None, show_header=columns is not None, padding=(0, 2, 0, 0))
     for number, name in enumerate(columns or ("", "")):
-        table.add_column(Text(name), overflow="fold", style="bold" if columns is None and number == 0 else "")
+        table.add_column(Text(name), no_wrap=True, style="bold" if columns is None and number == 0 else "")
     for row in rows:
         # Text, not str: square brackets in a value are no markup.
         table.add_row(*(Text(value) for value in row))
-    Console(file=sys.stdout, highlight=False).print(table)
+    # As wide as it needs to be: the terminal folds a line, and an id can still be copied whole.
+    console = Console(file=sys.stdout, highlight=False, width=MAX_WIDTH)
+    with console.capture() as printed:
+        console.print(table)
+    for line in printed.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def _short(name: str, text: str) -> str:
+    """Answer a value as a table shows it: instants to the second."""
+    return _MICROSECONDS.sub("Z", text) if name == "instant" or name.endswith(("_at", "_until")) else text
