@@ -38,7 +38,10 @@ def test_the_tour_that_a_start_prints_is_the_readmes() -> None:
 
 def test_a_first_start_prints_the_tour_with_the_password_and_the_address(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
+    home = tmp_path / "home"
+    home.mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOKEN_LEDGER_")} | {
+        "HOME": str(home),
         "TOKEN_LEDGER_DATA_FOLDER": str(tmp_path / "data"),
         "TOKEN_LEDGER_PORT": url.rpartition(":")[2],
         "TOKEN_LEDGER_WORKERS": "1",
@@ -55,6 +58,7 @@ def test_a_first_start_prints_the_tour_with_the_password_and_the_address(tmp_pat
     assert password is not None, printed
     assert f"serves on {url} " in printed
     assert f"\nexport TOKEN_LEDGER_URL={url}\nexport ADMIN_PASSWORD={password[1]}\n{tour_of(README)}" in printed
+    assert list(home.iterdir()) == []  # what belongs to the ledger lies in its data folder
 
 
 @pytest.mark.parametrize(
