@@ -1,6 +1,9 @@
 """The keys of a running server, as somebody has them who stole the database and the master key: to make strings that no
 client could make, and to put other keys in their place."""
 
+import base64
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -67,6 +70,21 @@ def claims_of(text: str) -> dict[str, Any]:
     """Answer the claims of a JWT without asking whether they are true."""
     claims: dict[str, Any] = jwt.decode(text, options={"verify_signature": False})
     return claims
+
+
+def decoded(segment: str) -> bytes:
+    """Read a segment of a compact serialisation."""
+    return base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+
+
+def readings_of(text: str) -> Iterator[bytes]:
+    """Read a string in every way a curious person would: as it is, and base64-decoded whole and in parts, at each offset."""
+    yield text.encode()
+    for part in [*re.split(r"[._]", text), re.sub(r"[^A-Za-z0-9_-]", "", text)]:
+        for offset in range(4):
+            piece = part[offset:]
+            yield base64.urlsafe_b64decode(piece[: len(piece) // 4 * 4])
+            yield decoded(piece if len(piece) % 4 != 1 else piece[:-1])
 
 
 def _begin(server: Served, row: Key, private: bytes) -> None:

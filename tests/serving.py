@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -33,6 +34,7 @@ class Served:
     process: subprocess.Popen[str]
     owner: str  # conninfo of the database's superuser
     log: Path | None  # what the server prints
+    workers: int
 
     def client(self) -> httpx.Client:
         """Answer an HTTP client of the server, without any credentials."""
@@ -49,41 +51,52 @@ class Served:
 
     @contextmanager
     def each_worker(self) -> Iterator[list[httpx.Client]]:
-        """Answer a client for each worker: one connection each, which is kept, and which that worker has accepted."""
-        with ExitStack() as kept:
-            clients: dict[int, httpx.Client] = {}
-            workers = _children(self.process.pid)
-            for _ in range(200):
-                client = httpx.Client(base_url=self.url, timeout=30, limits=httpx.Limits(max_connections=1))
-                kept.enter_context(client)
-                stream = client.get("/healthz").extensions["network_stream"]
-                inode = _server_inode(stream.get_extra_info("client_addr")[1], stream.get_extra_info("server_addr")[1])
-                clients.setdefault(next(pid for pid in workers if inode in _sockets(pid)), client)
-                if len(clients) == len(workers):
-                    break
-            assert len(clients) == len(workers) > 1
-            yield list(clients.values())
+        """Give an HTTP client of each worker, over one connection that stays with it."""
+        with ExitStack() as clients:
+            pinned: list[httpx.Client] = []
+            workers = self._worker_processes()
+            for worker in workers:
+                others = [pid for pid in workers if pid != worker]
+                for pid in others:
+                    os.kill(pid, signal.SIGSTOP)  # who is stopped accepts no connection
+                try:
+                    pinned.append(clients.enter_context(_Pinned(base_url=self.url, timeout=30)))
+                    assert pinned[-1].get("/healthz").status_code == 200
+                finally:
+                    for pid in others:
+                        os.kill(pid, signal.SIGCONT)
+            yield pinned
+
+    def _worker_processes(self) -> list[int]:
+        """Answer the processes of all workers; the first to be ready may not be the last to be started."""
+        deadline = time.monotonic() + READY_SECONDS
+        while len(found := _children(self.process.pid)) < self.workers:
+            assert time.monotonic() < deadline, "not every worker was started"
+            time.sleep(0.05)
+        return found
 
 
 def _children(pid: int) -> list[int]:
     """Answer the processes that a process has started."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    if children.exists():
+        return [int(child) for child in children.read_text().split()]
+    table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    return [int(child) for child, parent in map(str.split, table.splitlines()) if int(parent) == pid]
 
 
-def _server_inode(client_port: int, server_port: int) -> str:
-    """Answer the server's socket of a connection over the loopback interface."""
-    ends = f":{server_port:04X}", f":{client_port:04X}"
-    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-    return next(row[9] for row in rows if (row[1][-5:], row[2][-5:]) == ends)
+class _Pinned(httpx.Client):
+    """A client that keeps its first connection, and fails when it is lost."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(limits=httpx.Limits(max_connections=1, keepalive_expiry=None), **settings)
+        self._address: object = None
+        self.event_hooks = {"response": [self._check]}
 
-def _sockets(pid: int) -> set[str]:
-    """Answer the sockets that a process has open."""
-    sockets = set()
-    for file in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            sockets.add(file.readlink().name.removeprefix("socket:[").removesuffix("]"))
-    return sockets
+    def _check(self, answer: httpx.Response) -> None:
+        address = answer.extensions["network_stream"].get_extra_info("client_addr")
+        assert self._address in (None, address), "another connection, and so perhaps another worker"
+        self._address = address
 
 
 def free_port() -> int:
@@ -132,7 +145,7 @@ def served(
         process = subprocess.Popen(command("serve"), env=environment, stdout=output, stderr=subprocess.STDOUT, text=True)
         try:
             wait_until_ready(url)
-            yield Served(url, "admin", found[1], process, owner, log)
+            yield Served(url, "admin", found[1], process, owner, log, workers)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=60)

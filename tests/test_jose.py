@@ -9,7 +9,6 @@ header members. Of all those vectors IN_PROFILE are signatures that our keys can
 import base64
 import hmac
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from uuid import UUID, uuid4
@@ -40,6 +39,7 @@ from ledger.jose import (
     write_jwt,
 )
 from ledger.token_strings import MAX_TOKEN_CHARACTERS, MalformedToken, checksum, new_secret, read, secret_digest, write
+from tests.forging import decoded, readings_of
 from tests.vectors import FOLDER, vectors
 
 ISSUER = "https://ledger.example"
@@ -69,11 +69,6 @@ def encoded(value: bytes | str | Mapping[str, Any]) -> str:
     if isinstance(value, Mapping):
         value = json.dumps(value)
     return base64.urlsafe_b64encode(value if isinstance(value, bytes) else value.encode()).rstrip(b"=").decode()
-
-
-def decoded(segment: str) -> bytes:
-    """Read a segment."""
-    return base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
 
 
 def signature_by(key: SigningKey, message: bytes) -> bytes:
@@ -226,16 +221,6 @@ def test_what_is_encrypted_opens_with_the_key_by_plain_aes_gcm() -> None:
 def test_no_two_encrypted_strings_have_the_same_nonce() -> None:
     nonces = {write_encrypted(CLAIMS, KEYS, ENC.key_id).split(".")[2] for _ in range(500)}
     assert len(nonces) == 500
-
-
-def readings_of(text: str) -> Iterator[bytes]:
-    """Read a string in every way a curious person would: as it is, and base64-decoded whole and in parts, at each offset."""
-    yield text.encode()
-    for part in [*re.split(r"[._]", text), re.sub(r"[^A-Za-z0-9_-]", "", text)]:
-        for offset in range(4):
-            piece = part[offset:]
-            yield base64.urlsafe_b64decode(piece[: len(piece) // 4 * 4])
-            yield decoded(piece if len(piece) % 4 != 1 else piece[:-1])
 
 
 @pytest.mark.parametrize("strategy", ["encrypted", "jwe-eddsa", "jwe-es256"])
