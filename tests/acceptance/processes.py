@@ -15,6 +15,7 @@ from typing import Final
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PATIENCE_SECONDS: Final = 2.0
+_ESTABLISHED: Final = "01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +84,17 @@ def _reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG) != (0, 0):
             pass
+
+
+def connections(pid: int, port: int) -> int:
+    """Answer how many TCP connections to `port` of this machine a process of ours has accepted."""
+    inodes = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, _, _, _, _, _, inode, *_ = line.split()
+        if state == _ESTABLISHED and int(local.rpartition(":")[2], 16) == port:
+            inodes.add(f"socket:[{inode}]")
+    held = 0
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            held += str(descriptor.readlink()) in inodes
+    return held

@@ -1,7 +1,7 @@
 """32 simultaneous refreshes with one one-time token over two workers: one rotation, and the same successor for everybody.
 
-Each caller has a connection of its own, opened before the round begins, so that both workers serve some of them. The rounds
-go through the four strategies in turn.
+Each caller has a connection of its own, opened before the round begins and opened anew until both workers have accepted a fair
+number of them: the kernel gives one worker all of them now and then. The rounds go through the four strategies in turn.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from tests.serving import NO_TLS
 
 CALLERS: Final = 32
 ROUNDS: Final = 50
+FAIR: Final = CALLERS // 4
 
 ROTATIONS: Final = """
 SELECT e.position FROM ledger.events e WHERE e.type = 'token_rotated' AND e.payload ->> 'family_id' = %s ORDER BY e.position
@@ -36,12 +37,14 @@ def run(stage: Stage) -> Shown:
         for number in range(rounds):
             stage.progress("rounds", number, rounds)
             app = apps[number % len(apps)]
-            answers, seconds = asyncio.run(_round(ledger.served.url, app, subject_id))
+            answers, seconds = asyncio.run(_round(ledger, app, subject_id))
             slowest = max(slowest, seconds)
             wrong += [f"round {number + 1}: {what}" for what in _judge(ledger, answers)]
-        ledger.verify()
+        clean, said = ledger.verify()
     done = f"{CALLERS} simultaneous refreshes with one token over 2 workers, {rounds} rounds"
-    figure = f"{rounds * CALLERS:,} answers, the slowest round in {slowest:.2f} s"
+    figure = f"{rounds * CALLERS:,} answers, at least {FAIR} of a round by either worker, the slowest round in {slowest:.2f} s"
+    if not clean:
+        wrong.append(said)
     if wrong:
         return Shown(done, f"{figure}; {len(wrong)} wrong: {'; '.join(wrong[:5])}", held=False)
     return Shown(done, f"{figure}: one rotation each, every caller with the same successor, nothing but 200")
@@ -57,17 +60,22 @@ def _set_up(ledger: Ledger) -> tuple[list[App], str]:
         ], subject_id
 
 
-async def _round(url: str, app: App, subject_id: str) -> tuple[list[httpx.Response], float]:
+async def _round(ledger: Ledger, app: App, subject_id: str) -> tuple[list[httpx.Response], float]:
     """Issue a token, refresh it by all callers at once, and answer what they were given and the seconds it took."""
-    limits = httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS)
-    async with httpx.AsyncClient(base_url=url, timeout=30, auth=app.auth, limits=limits, verify=NO_TLS) as http:
-        issued = ok(await http.post("/v1/tokens", json={"subject_id": subject_id}), 201)
-        # As many requests as there are callers, at once: a connection for each, kept for what counts.
-        await asyncio.gather(*(http.get("/healthz") for _ in range(CALLERS)))
-        form = {"grant_type": "refresh_token", "refresh_token": issued["refresh_token"]}
-        began = time.monotonic()
-        answers = await asyncio.gather(*(http.post("/oauth/token", data=form) for _ in range(CALLERS)))
-        return answers, time.monotonic() - began
+    while True:
+        limits = httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS)
+        async with httpx.AsyncClient(
+            base_url=ledger.served.url, timeout=30, auth=app.auth, limits=limits, verify=NO_TLS
+        ) as http:
+            # As many requests as there are callers, at once: a connection for each, kept for what counts.
+            await asyncio.gather(*(http.get("/healthz") for _ in range(CALLERS)))
+            if min(ledger.connections(), default=FAIR) < FAIR:
+                continue
+            issued = ok(await http.post("/v1/tokens", json={"subject_id": subject_id}), 201)
+            form = {"grant_type": "refresh_token", "refresh_token": issued["refresh_token"]}
+            began = time.monotonic()
+            answers = await asyncio.gather(*(http.post("/oauth/token", data=form) for _ in range(CALLERS)))
+            return answers, time.monotonic() - began
 
 
 def _judge(ledger: Ledger, answers: list[httpx.Response]) -> list[str]:
