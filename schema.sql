@@ -97,6 +97,21 @@ CREATE TABLE ledger.retry_keys (
   CONSTRAINT retry_keys_pkey PRIMARY KEY (epoch)
 );
 
+-- Budgets of password attempts (ledger/guessing.py), and the networks people log in from. A row whose `spent_until` has come
+-- says nothing any more and may go: the table is bounded by trim_throttles. Ids are keyed: they tell neither name nor address.
+CREATE TABLE ledger.throttles (
+  throttle_id uuid NOT NULL,
+  kind text NOT NULL,
+  user_id uuid,                     -- the throttle of the user it belongs to, to unlock all of a user at once
+  spent_until timestamptz NOT NULL, -- when the budget is whole again; of a familiar network: when it is forgotten
+  locked boolean NOT NULL,          -- an attempt was refused since the budget was last whole
+  CONSTRAINT throttles_pkey PRIMARY KEY (throttle_id),
+  CONSTRAINT throttles_kind CHECK (kind IN ('pair', 'network', 'user', 'familiar', 'events'))
+);
+-- What has come to its end, and what comes to it last: counters and familiar networks are bounded apart.
+CREATE INDEX throttles_by_end ON ledger.throttles ((kind = 'familiar'), spent_until);
+CREATE INDEX throttles_by_user ON ledger.throttles (user_id) WHERE user_id IS NOT NULL;
+
 -- ------------------------------------------------------------------------------------------------------------- triggers
 -- Append-only is a grant; this is the second net, and holds for the owner too.
 CREATE FUNCTION ledger.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -150,6 +165,95 @@ BEGIN
   END LOOP;
   RETURN made;
 END $$;
+
+-- ------------------------------------------------------------------------------------------------------------- guessing
+-- Take one attempt from each of these budgets, or from none: all or nothing. A budget is one instant (GCRA): an attempt moves
+-- it `p_every` further from now, and may not move it further than `p_every * p_bursts` from now.
+-- Where the network is familiar (a live row p_familiar_id), only the first budget is asked, with p_familiar_burst.
+-- Answers how long to wait (zero: go ahead, taken from taken_ids), and the ids that were found spent for the first time since
+-- they were whole; these only as often as the budget p_events_id allows.
+CREATE FUNCTION ledger.take_attempt(
+  p_ids uuid[], p_kinds text[], p_user_id uuid, p_bursts integer[], p_every interval[],
+  p_familiar_id uuid, p_familiar_burst integer, p_events_id uuid, p_events_burst integer, p_events_every interval,
+  OUT wait interval, OUT taken_ids uuid[], OUT locked_ids uuid[])
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = ledger, pg_temp AS $$
+DECLARE
+  instant timestamptz := clock();
+  spent uuid[];
+BEGIN
+  taken_ids := '{}';
+  locked_ids := '{}';
+  IF (SELECT t.spent_until > instant FROM throttles t WHERE t.throttle_id = p_familiar_id) THEN
+    p_ids := p_ids[1:1];
+    p_bursts := ARRAY[p_familiar_burst];
+  END IF;
+  -- Whoever takes from the same budget takes after us; in one order, so that two never wait for each other.
+  PERFORM pg_advisory_xact_lock(hashtextextended(k.id::text, 0)) FROM (SELECT i.id FROM unnest(p_ids) AS i(id) ORDER BY i.id) AS k;
+  SELECT max(b.excess), array_agg(b.id) INTO wait, spent FROM (
+    SELECT k.id, greatest(coalesce((SELECT t.spent_until FROM throttles t WHERE t.throttle_id = k.id), instant), instant)
+        + k.every - (instant + k.every * k.burst) AS excess
+      FROM unnest(p_ids, p_bursts, p_every[:cardinality(p_ids)]) AS k(id, burst, every)) AS b
+    WHERE b.excess > '0';
+  IF spent IS NULL THEN
+    wait := '0';
+    taken_ids := p_ids;
+    INSERT INTO throttles AS t (throttle_id, kind, user_id, spent_until, locked)
+      SELECT k.id, k.kind, CASE WHEN k.kind IN ('pair', 'user') THEN p_user_id END, instant + k.every, false
+        FROM unnest(p_ids, p_kinds[:cardinality(p_ids)], p_every[:cardinality(p_ids)]) AS k(id, kind, every) ORDER BY k.id
+      ON CONFLICT (throttle_id) DO UPDATE
+        SET spent_until = greatest(t.spent_until, instant) + (excluded.spent_until - instant),
+          locked = t.locked AND t.spent_until > instant;
+    RETURN;
+  END IF;
+  -- The log is told of a lock-out once, and of so many in all: an attacker cannot make it grow.
+  SELECT coalesce(array_agg(t.throttle_id), '{}') INTO locked_ids FROM throttles t WHERE t.throttle_id = ANY (spent) AND NOT t.locked;
+  IF cardinality(locked_ids) = 0 THEN
+    RETURN;
+  END IF;
+  PERFORM pg_advisory_xact_lock(hashtextextended(p_events_id::text, 0));
+  IF (SELECT t.spent_until > instant + p_events_every * (p_events_burst - cardinality(locked_ids)) FROM throttles t
+      WHERE t.throttle_id = p_events_id) THEN
+    locked_ids := '{}';
+    RETURN;
+  END IF;
+  INSERT INTO throttles AS t (throttle_id, kind, user_id, spent_until, locked)
+    VALUES (p_events_id, 'events', NULL, instant + p_events_every * cardinality(locked_ids), false)
+    ON CONFLICT (throttle_id) DO UPDATE
+      SET spent_until = greatest(t.spent_until, instant) + (excluded.spent_until - instant);
+  UPDATE throttles t SET locked = true WHERE t.throttle_id = ANY (locked_ids);
+END $$;
+
+-- Give one attempt back to each budget that one was taken from (the taken_ids, and no others): it was no guess, or was never
+-- looked at.
+CREATE FUNCTION ledger.return_attempt(p_ids uuid[], p_every interval[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = ledger, pg_temp AS $$
+  UPDATE throttles t SET spent_until = t.spent_until - k.every
+    FROM unnest(p_ids, p_every) AS k(id, every) WHERE t.throttle_id = k.id;
+$$;
+
+-- Remember until when a network is familiar.
+CREATE FUNCTION ledger.remember_network(p_familiar_id uuid, p_user_id uuid, p_for interval) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = ledger, pg_temp AS $$
+  INSERT INTO throttles AS t (throttle_id, kind, user_id, spent_until, locked)
+    VALUES (p_familiar_id, 'familiar', p_user_id, clock() + p_for, false)
+    ON CONFLICT (throttle_id) DO UPDATE SET spent_until = excluded.spent_until WHERE t.spent_until < excluded.spent_until - p_for / 90;
+$$;
+
+-- Make a budget whole, and of a user those of all its pairs.
+CREATE FUNCTION ledger.unlock(p_throttle_id uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = ledger, pg_temp AS $$
+  DELETE FROM throttles t WHERE t.kind <> 'familiar' AND (t.throttle_id = p_throttle_id OR t.user_id = p_throttle_id);
+$$;
+
+-- Take away what says nothing any more, and above p_most counters (and familiar networks) those that soonest will not: the most
+-- spent are kept.
+CREATE FUNCTION ledger.trim_throttles(p_most integer) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = ledger, pg_temp AS $$
+  DELETE FROM throttles t USING (VALUES (true), (false)) AS k(familiar)
+    WHERE (t.kind = 'familiar') = k.familiar
+      AND t.spent_until <= greatest(clock(), (SELECT e.spent_until FROM throttles e WHERE (e.kind = 'familiar') = k.familiar
+        ORDER BY e.spent_until DESC OFFSET p_most LIMIT 1));
+$$;
 
 -- --------------------------------------------------------------------------------------------------------------- append
 -- Record a batch of commands: one call, one round trip, one transaction, one turn.
@@ -256,6 +360,8 @@ GRANT USAGE ON SCHEMA ledger TO ledger_service;
 GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO ledger_service;
 REVOKE ALL ON ledger.append_turn FROM ledger_service;
 GRANT EXECUTE ON FUNCTION ledger.append, ledger.make_partitions, ledger.clock TO ledger_service;
+GRANT EXECUTE ON FUNCTION ledger.take_attempt, ledger.return_attempt, ledger.remember_network, ledger.unlock, ledger.trim_throttles
+  TO ledger_service;
 -- The side tables that are neither log nor view: keys come and go, none is ever changed.
 GRANT INSERT, DELETE ON ledger.sealed_keys, ledger.retry_keys TO ledger_service;
 

@@ -15,6 +15,7 @@ from falcon.asgi import App, Request, Response
 
 from ledger.errors import InvalidInput, LedgerError, NotAllowed, NotAuthenticated, NotFound, Refused, TryAgain
 from ledger.execute import IdempotencyKeyReused
+from ledger.guessing import TooManyAttempts
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ STATUSES: Final[tuple[tuple[type[LedgerError], int], ...]] = (
     (NotFound, 404),
     (IdempotencyKeyReused, 422),
     (Refused, 409),
+    (TooManyAttempts, 429),
     (TryAgain, 503),
 )
 # Of RFC 6749 section 5.2; the last two are of section 4.1.2.1, for what section 5.2 has no word for.

@@ -1,19 +1,29 @@
 """People and their passwords: the same work and the same answer whoever is asked for."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from falcon.asgi import Request
+
+from api.attempts import admit
+from api.commands import carry_out, make_envelope
 from api.service import NOBODY, Service
-from ledger.errors import InvalidInput
+from ledger.errors import InvalidInput, Refused, TryAgain
+from ledger.log import Actor
+from ledger.passwords import HashingBusy
 from ledger.sealing import SubjectKey
 from ledger.states import Subject
+from ledger.subjects import set_password
 from ledger.tokens import stands
 from ledger.user_names import user_name_id
 from projections.reading import Keys, read_state
 from projections.sealed_keys import read_sealed_keys
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +34,11 @@ class Proved:
     position: int
 
 
-async def check_password_of(service: Service, username: str, password: str) -> Proved | None:
+async def check_password_of(req: Request, service: Service, username: str, password: str) -> Proved | None:
     """Answer the subject whose name and password these are and who stands; None for anything else.
 
-    The steps are the same for a name that is not there, a wrong password and a suspended subject: two reads, one key, one
-    hash. HashingBusy beyond the bound.
+    The steps are the same for a name that is not there, a wrong password and a suspended subject: one attempt taken, two
+    reads, one key, one hash. TooManyAttempts before anything is hashed; HashingBusy beyond the bound.
     """
     try:
         name_id = user_name_id(service.master, username)
@@ -36,15 +46,47 @@ async def check_password_of(service: Service, username: str, password: str) -> P
         name_id = NOBODY
     names = await read_state(service.pool, Keys(names=[name_id]))
     name = names.state.names.get(name_id)
-    subject_id = (name.holder_id if name is not None else None) or NOBODY
+    holder_id = name.holder_id if name is not None else None
+    admitted = await admit(req, service, name_id, holder_id)
+    subject_id = holder_id or NOBODY
     reading = await read_state(service.pool, Keys(subjects=[subject_id]))
     subject = reading.state.subjects.get(subject_id)
     sealed = None if subject is None else subject.sealed_password
     encoded = await _unsealed(service, subject_id, sealed, "password")
-    right = await service.passwords.verify(None if encoded is None else encoded.decode(), password)
-    if not right or subject is None or not stands(subject.status, subject.status_until, reading.instant):
+    try:
+        right = await service.passwords.verify(None if encoded is None else encoded.decode(), password)
+    except HashingBusy:
+        await admitted.unused()
+        raise
+    if not right or subject is None or encoded is None or not stands(subject.status, subject.status_until, reading.instant):
         return None
+    await admitted.succeeded()
+    if service.passwords.is_outdated(encoded.decode()):
+        await _hash_anew(req, service, subject, password)
     return Proved(subject_id, reading.position)
+
+
+async def _hash_anew(req: Request, service: Service, subject: Subject, password: str) -> None:
+    """Put a hash of today's parameters in the place of an older one; another time where that is not possible now."""
+    subject_id = subject.subject_id
+    sealed_keys = await read_sealed_keys(service.pool, [subject_id])
+    if subject_id not in sealed_keys:
+        return
+    key = SubjectKey.open(service.master, subject_id, sealed_keys[subject_id])
+
+    try:
+        sealed = key.seal((await service.passwords.hash(password)).encode(), "password")
+        envelope = make_envelope(req, service, Actor("subject", subject_id, "password"), repeatable=False)
+        await carry_out(
+            service,
+            envelope,
+            Keys(subjects=[subject_id], administrators=True),
+            lambda state, now: set_password(
+                state, now, subject_id=subject_id, sealed_password=sealed, keep_tokens=True, known=subject.sealed_password
+            ),
+        )
+    except (TryAgain, Refused) as error:  # also when it was changed meanwhile, and so hashed anew
+        logger.info("a password was not hashed anew: %s", error.code)
 
 
 async def profile_of(service: Service, subject_id: UUID, sealed_profile: bytes | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from projections.keyring import Keyring, renew_encryption_key
 from projections.lookup import Found, Lookup, LookupFailed
 from projections.reference import Kept, ReferenceKeeper
 from projections.retry_keys import RetryKeys
+from projections.throttles import trim_throttles
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class Service:
                 async with self.pool.connection() as connection:
                     await connection.execute("SELECT ledger.make_partitions()")
                 await self.retry_keys.forget_past()
+                await trim_throttles(self.pool)
                 found, kept = await self.find(NOBODY)
                 await renew_encryption_key(self.pool, self.appender, self.master, kept, found.instant)
             except (psycopg.Error, LedgerError, TimeoutError) as error:

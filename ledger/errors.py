@@ -58,7 +58,7 @@ class TryAgain(LedgerError):
     """Not now: too much is under way, or the database is away. `retry_after_seconds` is an advice."""
 
     code = "try_again"
-    retry_after_seconds: ClassVar[int] = 1
+    retry_after_seconds: int = 1
 
 
 class NotAuthenticated(LedgerError):

@@ -17,6 +17,7 @@ from ledger.states import (
     Client,
     Family,
     Key,
+    Lockout,
     Role,
     RuleOfApi,
     RuleOfRole,
@@ -543,3 +544,31 @@ class KeyRevoked(KeyEvent):
 
     TYPE: ClassVar[str] = "key_revoked"
     STREAM: ClassVar[str] = "key_id"
+
+
+# ------------------------------------------------------------------------------------------------------------- guessing
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class LockoutEvent(Event):
+    """The shape of the events about a lock-out."""
+
+    lockout_id: UUID
+    subject_id: UUID | None
+    lockout: Lockout
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class LoginLockedOut(LockoutEvent):
+    """A budget of password attempts was spent: no more are looked at until it fills again."""
+
+    TYPE: ClassVar[str] = "login_locked_out"
+    STREAM: ClassVar[str] = "lockout_id"
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class LoginUnlocked(LockoutEvent):
+    """The budget was made whole by an operator."""
+
+    TYPE: ClassVar[str] = "login_unlocked"
+    STREAM: ClassVar[str] = "lockout_id"

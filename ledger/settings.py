@@ -3,6 +3,7 @@
 Nothing here can change a decision: what can is an event. Names are `TOKEN_LEDGER_` and the field in capitals; docs/settings.md.
 """
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -36,6 +37,8 @@ class Settings(BaseSettings):
     owner_database_url: SecretStr | None = None
     # 64 hex digits; without it the file `master.key` in the data folder, made at first start with the embedded database.
     master_key: SecretStr | None = None
+    # Who may say from which address a request comes (X-Forwarded-For): proxies in front, as addresses or networks, by commas.
+    trusted_proxies: str = ""
     pool_size: Annotated[int, Field(ge=1, le=100)] = 4
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     # argon2id; the floors are OWASP's minimum (Password Storage Cheat Sheet, 2024): 19 MiB, 2 passes, 1 lane.
@@ -69,6 +72,14 @@ class Settings(BaseSettings):
                 )
         elif self.owner_database_url is not None:
             wrong.append("TOKEN_LEDGER_OWNER_DATABASE_URL: has no meaning without TOKEN_LEDGER_DATABASE_URL")
+        for network in self.trusted_proxies.split(",") if self.trusted_proxies else ():
+            try:
+                everybody = ip_network(network.strip()).prefixlen == 0
+            except ValueError:
+                wrong.append("TOKEN_LEDGER_TRUSTED_PROXIES: addresses or networks, separated by commas")
+                break
+            if everybody:
+                wrong.append("TOKEN_LEDGER_TRUSTED_PROXIES: not everybody, or anybody could say any address")
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
@@ -77,6 +88,10 @@ class Settings(BaseSettings):
         """Answer the URL that is served on."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
+
+    def proxies(self) -> list[IPv4Network | IPv6Network]:
+        """Answer the networks of the trusted proxies."""
+        return [ip_network(network.strip()) for network in self.trusted_proxies.split(",")] if self.trusted_proxies else []
 
     def issuer_url(self) -> str:
         """Answer the issuer, byte for byte as it stands in tokens."""

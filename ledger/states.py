@@ -221,6 +221,23 @@ class Name:
     position: Position = 0
 
 
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class Lockout:
+    """A budget of password attempts that was spent (guessing.py). `throttle_id` is keyed: it tells neither name nor address.
+
+    `subject_id` None: of a network, or of a user name that nobody has.
+    """
+
+    VIEW: ClassVar[str] = "lockouts"
+    lockout_id: UUID
+    kind: Literal["pair", "network", "user"]
+    throttle_id: UUID
+    subject_id: UUID | None
+    locked_at: datetime
+    unlocked: bool
+    position: Position = 0
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class State:
     """What a command decides on: the newest rows of the keys it asked for. A key without a row is not in its mapping."""
@@ -235,5 +252,6 @@ class State:
     apis: dict[UUID, Api] = dataclasses.field(default_factory=dict)
     roles: dict[UUID, Role] = dataclasses.field(default_factory=dict)
     keys: dict[UUID, Key] = dataclasses.field(default_factory=dict)
+    lockouts: dict[UUID, Lockout] = dataclasses.field(default_factory=dict)
     administrators: tuple[UUID, ...] = ()
     standing_rules: frozenset[tuple[UUID, UUID]] = frozenset()

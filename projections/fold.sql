@@ -24,6 +24,7 @@ BEGIN
   PERFORM fold_names(p_from, p_to);
   PERFORM fold_administrators(p_from, p_to);
   PERFORM fold_logs(p_from, p_to);
+  PERFORM fold_lockouts(p_from, p_to);
   IF EXISTS (SELECT FROM unnest(types) AS t(type) WHERE t.type ~ '^(client|api|role|key)_') THEN
     PERFORM fold_clients(p_from, p_to);
     PERFORM fold_apis(p_from, p_to);

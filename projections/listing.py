@@ -116,12 +116,12 @@ async def list_subjects(
 ) -> Page[Subject]:
     """Answer subjects in the order of their ids, which is that of their registration; those that hold `role_id`, if given."""
     parameters = {"after": after, "limit": limit, "kind": kind, "status": status, "role_id": role_id}
-    return await _page(pool, SUBJECTS, parameters, _SUBJECTS)
+    return await read_page(pool, SUBJECTS, parameters, _SUBJECTS)
 
 
 async def list_role_rules(pool: Pool, role_id: UUID, *, limit: int, after: UUID = FIRST) -> Page[RuleOfRole]:
     """Answer the rules that stand in a role, in the order of their ids."""
-    return await _page(pool, ROLE_RULES, {"role_id": role_id, "after": after, "limit": limit}, _ROLE_RULES)
+    return await read_page(pool, ROLE_RULES, {"role_id": role_id, "after": after, "limit": limit}, _ROLE_RULES)
 
 
 async def read_role_rules(pool: Pool, role_id: UUID, rule_ids: Sequence[UUID]) -> list[RuleOfRole]:
@@ -151,10 +151,11 @@ async def list_permissions(
         "api_id": api_id,
         "limit": limit,
     }
-    return await _page(pool, PERMISSIONS, parameters, _PERMISSIONS)
+    return await read_page(pool, PERMISSIONS, parameters, _PERMISSIONS)
 
 
-async def _page(pool: Pool, query: LiteralString, parameters: dict[str, Any], rows: TypeAdapter[list[Row]]) -> Page[Row]:
+async def read_page(pool: Pool, query: LiteralString, parameters: dict[str, Any], rows: TypeAdapter[list[Row]]) -> Page[Row]:
+    """Answer the page that a query of (head, instant, rows as JSON) finds."""
     async with pool.connection() as connection:
         found = await (await connection.execute(query, parameters)).fetchone()
     assert found is not None

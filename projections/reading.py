@@ -18,6 +18,7 @@ from ledger.states import (
     Client,
     Family,
     Key,
+    Lockout,
     Name,
     Role,
     State,
@@ -52,6 +53,8 @@ SELECT ledger.clock() AS instant,
     (SELECT v.* FROM views.roles v WHERE v.role_id = k.id ORDER BY v.position DESC LIMIT 1) AS x) AS roles,
   (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(key_ids)s::uuid[]) AS k(id) CROSS JOIN LATERAL
     (SELECT v.* FROM views.keys v WHERE v.key_id = k.id ORDER BY v.position DESC LIMIT 1) AS x) AS keys,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(lockout_ids)s::uuid[]) AS k(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.lockouts v WHERE v.lockout_id = k.id ORDER BY v.position DESC LIMIT 1) AS x) AS lockouts,
   (SELECT v.subject_ids FROM views.administrators v WHERE %(administrators)s
     ORDER BY v.position DESC LIMIT 1) AS administrators,
   (SELECT jsonb_agg(jsonb_build_array(x.role_id, x.rule_id))
@@ -78,6 +81,7 @@ class Keys:
     apis: Sequence[UUID] = ()
     roles: Sequence[UUID] = ()
     keys: Sequence[UUID] = ()
+    lockouts: Sequence[UUID] = ()
     rules: Sequence[tuple[UUID, UUID]] = ()
     administrators: bool = False
     other_streams: Sequence[UUID] = field(default=())
@@ -85,6 +89,7 @@ class Keys:
     def streams(self) -> list[UUID]:
         """Answer every stream these keys belong to, each once."""
         streams = [*self.families, *self.subjects, *self.names, *self.clients, *self.apis, *self.roles, *self.keys]
+        streams += self.lockouts
         if self.administrators:
             streams.append(ADMINISTRATORS)
         return list(dict.fromkeys([*streams, *self.other_streams]))
@@ -101,6 +106,7 @@ _ROWS: Final[dict[str, tuple[TypeAdapter[Any], str]]] = {
     "apis": (TypeAdapter(list[Api]), "api_id"),
     "roles": (TypeAdapter(list[Role]), "role_id"),
     "keys": (TypeAdapter(list[Key]), "key_id"),
+    "lockouts": (TypeAdapter(list[Lockout]), "lockout_id"),
 }
 
 
@@ -118,6 +124,7 @@ async def read_state(pool: Pool, keys: Keys) -> Reading[State]:
         "api_ids": list(keys.apis),
         "role_ids": list(keys.roles),
         "key_ids": list(keys.keys),
+        "lockout_ids": list(keys.lockouts),
         "administrators": keys.administrators,
         "rule_roles": [role_id for role_id, _ in keys.rules],
         "rule_ids": [rule_id for _, rule_id in keys.rules],

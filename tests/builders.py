@@ -37,6 +37,8 @@ from ledger.events import (
     KeyMade,
     KeyRetired,
     KeyRevoked,
+    LoginLockedOut,
+    LoginUnlocked,
     LogOpened,
     NameReleased,
     NameTaken,
@@ -64,7 +66,7 @@ from ledger.events import (
     TokenSuspended,
 )
 from ledger.log import Actor, Command, Envelope
-from ledger.states import Api, Client, Family, Key, Role, RuleOfApi, RuleOfRole, Subject, Token, TokenState
+from ledger.states import Api, Client, Family, Key, Lockout, Role, RuleOfApi, RuleOfRole, Subject, Token, TokenState
 
 NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
 
@@ -303,6 +305,10 @@ _CLIENT = client(
 _API = api(api_id=_API_ID)
 _ROLE = role(role_id=_ROLE_ID, api_id=_API_ID, rule_count=2)
 _KEY = key(key_id=_KEY_ID)
+_LOCKOUT_ID = _id(18)
+_LOCKOUT = Lockout(
+    lockout_id=_LOCKOUT_ID, kind="user", throttle_id=_id(19), subject_id=_SUBJECT_ID, locked_at=NOON, unlocked=False
+)
 _ALLOW: dict[str, Any] = {
     "rule_id": _id(14),
     "effect": "allow",
@@ -381,6 +387,8 @@ EXAMPLES: Sequence[Event] = (
     KeyActivated(key_id=_KEY_ID, key=dataclasses.replace(_KEY, status="active")),
     KeyRetired(key_id=_KEY_ID, key=dataclasses.replace(_KEY, status="retired")),
     KeyRevoked(key_id=_KEY_ID, key=dataclasses.replace(_KEY, use="enc", public_jwk=None, status="revoked")),
+    LoginLockedOut(lockout_id=_LOCKOUT_ID, subject_id=_LOCKOUT.subject_id, lockout=_LOCKOUT),
+    LoginUnlocked(lockout_id=_LOCKOUT_ID, subject_id=_LOCKOUT.subject_id, lockout=dataclasses.replace(_LOCKOUT, unlocked=True)),
 )
 
 # --------------------------------------------------------------------------------------------------------- random histories

@@ -10,7 +10,7 @@ Which one to ask for:
     appender        a started Appender on `any_database`, stopped after the test
     connection      an open connection of the service to `any_database`, as ledger.database makes them
     ledger_server   the real command with two workers on a ledger that the tests of one module share: names are made unique
-                    (calls.py)
+                    (calls.py). A module that has SETTINGS, variables of the environment, serves with them
     http, admin     HTTP clients of it: without credentials, and as its first administrator, logged in anew for each test
     each_worker     an HTTP client for each of its workers, on a connection of that worker alone
     server_clock    its clock, which only ever moves ahead: later tests see it where it was left
@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import httpx
 import hypothesis
@@ -197,13 +198,14 @@ async def appender(any_database: Database) -> AsyncIterator[Appender]:
 
 @pytest.fixture(scope="module")
 def ledger_server(
-    server_named: Callable[[str], EmbeddedPostgres], tmp_path_factory: pytest.TempPathFactory
+    server_named: Callable[[str], EmbeddedPostgres], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Served]:
+    settings: dict[str, Any] = getattr(request.module, "SETTINGS", {})
     server = server_named(NEWEST)
     with _new_database(server, None) as database:
         log = tmp_path_factory.mktemp("server") / "server.log"
         service = server.conninfo("ledger_service", database.name)
-        with served(service, database.owner, log=log, prepared=lambda: _test_clock(database)) as running:
+        with served(service, database.owner, log=log, prepared=lambda: _test_clock(database), **settings) as running:
             yield running
 
 

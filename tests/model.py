@@ -19,6 +19,7 @@ from ledger.events import (
     Event,
     FamilyChanged,
     KeyEvent,
+    LockoutEvent,
     LogOpened,
     NameReleased,
     NameTaken,
@@ -53,6 +54,7 @@ VIEWS = (
     "reference_changes",
     "audit_entries",
     "logs",
+    "lockouts",
 )
 # The fields that name who or what an event is about.
 ABOUT = ("subject_id", "client_id", "api_id", "role_id", "key_id", "token_id", "family_id", "holder_id")
@@ -117,6 +119,8 @@ def _rows(event: Event) -> Iterable[tuple[str, Row]]:
         case KeyEvent():
             yield "keys", _columns(event.key)
             yield "reference_changes", {}
+        case LockoutEvent():
+            yield "lockouts", _columns(event.lockout)
         case _:
             raise AssertionError(f"the model does not know {event.TYPE}")
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,11 @@ class Served:
     owner: str  # conninfo of the database's superuser
     log: Path | None  # what the server prints
     workers: int
+    environment: dict[str, str]
+
+    def again(self, **settings: str) -> AbstractContextManager["Served"]:
+        """Run another server on the same ledger, with other settings."""
+        return _running(self.environment | settings, self.password, self.owner, None)
 
     def client(self) -> httpx.Client:
         """Answer an HTTP client of the server, without any credentials."""
@@ -126,12 +131,10 @@ def served(
 
     `prepared` is called between installing and serving; `settings` are variables of the environment.
     """
-    port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOKEN_LEDGER_")} | {
         "TOKEN_LEDGER_DATABASE_URL": service,
         "TOKEN_LEDGER_OWNER_DATABASE_URL": owner,
         "TOKEN_LEDGER_MASTER_KEY": MASTER_KEY,
-        "TOKEN_LEDGER_PORT": str(port),
         "TOKEN_LEDGER_WORKERS": str(workers),
         **CHEAP_PASSWORDS,
         **settings,
@@ -140,12 +143,21 @@ def served(
     found = re.search(r"password: +(\S+)", shown)
     assert found is not None, shown
     prepared()
+    with _running(environment, found[1], owner, log) as running:
+        yield running
+
+
+@contextmanager
+def _running(environment: dict[str, str], password: str, owner: str, log: Path | None) -> Iterator[Served]:
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
+    environment = environment | {"TOKEN_LEDGER_PORT": str(port)}
     with log.open("w") if log is not None else nullcontext(subprocess.DEVNULL) as output:
         process = subprocess.Popen(command("serve"), env=environment, stdout=output, stderr=subprocess.STDOUT, text=True)
         try:
             wait_until_ready(url)
-            yield Served(url, "admin", found[1], process, owner, log, workers)
+            workers = int(environment["TOKEN_LEDGER_WORKERS"])
+            yield Served(url, "admin", password, process, owner, log, workers, environment)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=60)

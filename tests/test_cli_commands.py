@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from api.cli.calling import said_of
+from ledger.guessing import FAMILIAR_BURST
 from ledger.rules import Rule
 from tests.calls import PASSWORD, App, Person, first_party, login, new_api, new_client, new_person, resource_server, unique
 from tests.serving import Served, command
@@ -147,6 +148,8 @@ TRIES = {
     "audit events": Try(lambda w: ["--subject", w.person.username, "--type", "subject_registered", "--order", "oldest"]),
     "audit timeline": Try(lambda w: ["--token-id", w.token_id]),
     "key list": Try(),
+    "lockout list": Try(lambda w: ["--subject", w.person.username]),
+    "lockout unlock": Try(lambda _: [], prints="lockout_id\t"),
     # Of one's own: as the person, not as the administrator.
     "me password": Try(stdin=lambda w: f"{w.person.password}\nanother correct horse\n", prints="subject_id\t"),
     "me issue": Try(lambda _: ["script", "--lifetime", "3600"], prints="tl_at_"),
@@ -187,6 +190,11 @@ def test_a_command_calls_the_endpoint_it_says_it_calls(
     if name == "me revoke":
         named = terminal.objects("me", "issue", "script")[0]
         attempt = Try(lambda _: [named["token_id"]], prints="token_id\t")
+    if name == "lockout unlock":
+        for _ in range(FAMILIAR_BURST + 1):
+            httpx.post(f"{terminal.url}/login", json={"username": world.person.username, "password": "a wrong password"})
+        lockout = terminal.objects("lockout", "list", "--subject", world.person.username)[0]
+        attempt = Try(lambda _: [lockout["lockout_id"]], prints="lockout_id\t")
     requested.clear()
     arguments, stdin = [*name.split(), *attempt.arguments(world)], attempt.stdin(world)
     if name in REPEATABLE:

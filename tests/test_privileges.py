@@ -19,6 +19,9 @@ LOG = ("events", "events_from_1", "streams", "commands", "batches", "partitions"
 APPEND_ONLY = ("events", "events_from_1", "commands", "batches")
 CHANGES = ("UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {}")
 
+# Functions over the budgets of password attempts.
+THROTTLES = ("take_attempt", "return_attempt", "remember_network", "unlock", "trim_throttles")
+
 
 @pytest.fixture
 def recorded(installed: Database) -> Database:
@@ -166,7 +169,7 @@ def test_functions_that_run_as_their_owner_say_where_names_come_from(owner: Conn
         SELECT p.proname, p.proconfig, r.rolname FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner
         WHERE p.prosecdef AND p.pronamespace IN ('ledger'::regnamespace, 'views'::regnamespace) ORDER BY p.proname
     """).fetchall()
-    assert [name for name, *_ in found] == ["append", "make_partitions"]
+    assert [name for name, *_ in found] == ["append", "make_partitions", *sorted(THROTTLES)]
     for _, settings, role in found:
         assert role == "ledger_owner"
         assert next(s for s in settings if s.startswith("search_path=")).endswith("ledger, pg_temp")
@@ -179,7 +182,7 @@ def test_nobody_but_the_service_may_call_what_the_ledger_schema_holds(owner: Con
         LEFT JOIN pg_roles r ON r.oid = a.grantee
         WHERE p.pronamespace = 'ledger'::regnamespace AND a.grantee <> p.proowner ORDER BY p.proname
     """).fetchall()
-    assert granted == [("append", "ledger_service"), ("clock", "ledger_service"), ("make_partitions", "ledger_service")]
+    assert granted == [(name, "ledger_service") for name in sorted(["append", "clock", "make_partitions", *THROTTLES])]
 
 
 def test_what_stands_in_a_temporary_schema_cannot_take_the_place_of_the_log(recorded: Database) -> None:

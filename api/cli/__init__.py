@@ -12,6 +12,7 @@ from api.cli.audit import audit_group
 from api.cli.clients import client_group
 from api.cli.keys import key_group
 from api.cli.local import init_command, replay, serve_command, verify
+from api.cli.lockouts import lockout_group
 from api.cli.login import login, logout
 from api.cli.me import me_group
 from api.cli.questions import check, introspect
@@ -67,6 +68,7 @@ for _command in (
     introspect,
     audit_group,
     key_group,
+    lockout_group,
     replay,
     verify,
 ):

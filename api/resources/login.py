@@ -56,7 +56,7 @@ class Login:
             client, kept = await authenticated_client(service, credentials)
         except NotAuthenticated:
             raise LoginRefused("wrong user name or password") from None
-        proved = await check_password_of(service, body.username, body.password)
+        proved = await check_password_of(req, service, body.username, body.password)
         if proved is None or "password" not in client.grants:
             raise LoginRefused("wrong user name or password")
         try:

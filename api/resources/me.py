@@ -8,6 +8,7 @@ from falcon.asgi import Request, Response
 from pydantic import Field
 
 from api.asking import authenticate
+from api.attempts import admit
 from api.body import Body, read_body
 from api.commands import carry_out, make_envelope
 from api.pages import read_choice, read_limit, read_query, uuid_of
@@ -17,7 +18,7 @@ from api.resources.tokens import KINDS, STATES, page_answer, read_token_cursor
 from api.service import NOBODY, Service
 from ledger.errors import InvalidInput
 from ledger.instants import rfc3339
-from ledger.passwords import check_password
+from ledger.passwords import HashingBusy, check_password
 from ledger.sealing import SubjectKey
 from ledger.subjects import set_password
 from ledger.tokens import UnknownToken, change_token
@@ -82,8 +83,16 @@ class Me:
             raise InvalidInput.of("current", "this subject has no password")
         key = SubjectKey.open(service.master, subject_id, sealed_keys[subject_id])
         encoded = key.unseal(subject.sealed_password, "password").decode()
-        if not await service.passwords.verify(encoded, body.current):
+        # A stolen token is no way around the budgets of a login.
+        admitted = await admit(req, service, subject.name_id or NOBODY, subject_id)
+        try:
+            right = await service.passwords.verify(encoded, body.current)
+        except HashingBusy:
+            await admitted.unused()
+            raise
+        if not right:
             raise InvalidInput.of("current", "not the password")
+        await admitted.succeeded()
         sealed = key.seal((await service.passwords.hash(body.new)).encode(), "password")
         receipt = await carry_out(
             service,

@@ -98,7 +98,7 @@ class TokenEndpoint:
         else:
             if "username" not in form or "password" not in form:
                 raise OAuthError("invalid_request", "username and password are needed")
-            proved = await check_password_of(service, form["username"], form["password"])
+            proved = await check_password_of(req, service, form["username"], form["password"])
             if proved is None:
                 raise GrantRefused("wrong user or password")
             actor = Actor("subject", proved.subject_id, "password")
