@@ -81,13 +81,14 @@ CREATE TABLE ledger.partitions (
   CONSTRAINT partitions_pkey PRIMARY KEY (from_position)
 );
 
--- Keys sealed under the master key: of subjects (deleting the row erases the person), of signing and of encryption.
+-- Keys sealed under the master key: of subjects (deleting the row erases the person), of signing and of encryption, and the
+-- root that ids by HMAC are made under once the master key was changed.
 CREATE TABLE ledger.sealed_keys (
   key_id uuid NOT NULL,
   purpose text NOT NULL,
   sealed bytea NOT NULL,
   CONSTRAINT sealed_keys_pkey PRIMARY KEY (key_id),
-  CONSTRAINT sealed_keys_purpose CHECK (purpose IN ('subject', 'signing', 'encryption'))
+  CONSTRAINT sealed_keys_purpose CHECK (purpose IN ('subject', 'signing', 'encryption', 'root'))
 );
 
 -- The sealed random keys that let a lost answer of a rotation be given again: one for five minutes, gone ten minutes after.

@@ -21,6 +21,7 @@ from api.service import make_service
 from ledger.embedded import EmbeddedPostgres
 from ledger.sealing import MasterKey
 from ledger.settings import Settings
+from projections.sealed_keys import Resealed, ready_master_key, reseal
 
 DATABASE: Final = "token_ledger"
 STOP_SECONDS: Final = 30
@@ -104,6 +105,19 @@ def master_key(settings: Settings) -> MasterKey:
     return MasterKey.create(path)
 
 
+def previous_master_key(settings: Settings) -> MasterKey | None:
+    """Answer the master key before, while it is being changed."""
+    previous = settings.previous_master_key
+    return None if previous is None else MasterKey.from_text(previous.get_secret_value())
+
+
+def reseal_keys(settings: Settings) -> Resealed:
+    """Seal anew, under the master key, what the one before it sealed. UnsafeKey when neither opens it."""
+    master = master_key(settings)
+    with database(settings) as (_, owner), psycopg.connect(owner, autocommit=True) as connection:
+        return reseal(connection, ready_master_key(connection, master, previous_master_key(settings)))
+
+
 def initialise(settings: Settings) -> FirstAdministrator | None:
     """Install the log and make the first administrator where that has not been done; answer him then, and only then."""
     master = master_key(settings)
@@ -123,6 +137,8 @@ def serve(settings: Settings, announce: Callable[[FirstAdministrator | None], No
             administrator = prepare(owner, settings, master)
         else:
             check_installed(service)
+        with psycopg.connect(service) as connection:
+            master = ready_master_key(connection, master, previous_master_key(settings))
         # gunicorn ends by SystemExit; the database is to be stopped after it.
         with contextlib.suppress(SystemExit):
             Server(settings, service, master, lambda: announce(administrator)).run()

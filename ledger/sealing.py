@@ -48,6 +48,9 @@ class _Sealer:
         nonce = os.urandom(NONCE_BYTES)
         return self._header + nonce + self._cipher.encrypt(nonce, plain, self._header + context.encode())
 
+    def is_sealed(self, sealed: bytes) -> bool:
+        return sealed[:_HEADER] == self._header
+
     def unseal(self, sealed: bytes, context: str) -> bytes:
         if sealed[:_HEADER] != self._header:
             raise SealBroken("sealed under another key")
@@ -59,14 +62,30 @@ class _Sealer:
 
 
 class MasterKey:
-    """The one key outside the database. Everything is under keys derived from it (HKDF-SHA256, RFC 5869)."""
+    """The one key outside the database. Everything is under keys derived from it (HKDF-SHA256, RFC 5869).
 
-    def __init__(self, key: bytes) -> None:
+    It can be changed: what the `previous` one sealed is opened, and sealed anew by `token-ledger reseal`. Ids that are made by
+    HMAC (of user names) must stay what they are: they go by the `root` of the first master key, which is kept sealed once
+    there was a second one.
+    """
+
+    def __init__(self, key: bytes, previous: "MasterKey | None" = None, root: bytes | None = None) -> None:
         if len(key) != KEY_BYTES or len(set(key)) < 8:
             raise UnsafeKey("the master key is 32 random bytes, written as 64 hex digits: `openssl rand -hex 32`")
-        self._derivations: dict[str, bytes] = {}
         self._key = key
-        self._sealer = _Sealer(self._derived("seal"))
+        self._previous = previous
+        self._sealer = _Sealer(_derive(key, "seal"))
+        self._root = root or (previous.root if previous is not None else key)
+        self._macs: dict[str, bytes] = {}
+
+    @property
+    def root(self) -> bytes:
+        """What the ids by HMAC are made under; to be sealed, like any other key."""
+        return self._root
+
+    def after(self, previous: "MasterKey | None", root: bytes | None = None) -> "MasterKey":
+        """Answer this key as the one that comes after another; with the root that was stored, if one was."""
+        return MasterKey(self._key, previous, root)
 
     def __repr__(self) -> str:
         return "MasterKey()"
@@ -118,19 +137,25 @@ class MasterKey:
         return self._sealer.seal(plain, context)
 
     def unseal(self, sealed: bytes, context: str) -> bytes:
-        """Open. SealBroken under another key or context."""
+        """Open, also what the key before sealed. SealBroken under another key or context."""
+        if self._previous is not None and self._previous.is_sealed(sealed):
+            return self._previous.unseal(sealed, context)
         return self._sealer.unseal(sealed, context)
+
+    def is_sealed(self, sealed: bytes) -> bool:
+        """Say whether it was sealed under this very key, not the one before."""
+        return self._sealer.is_sealed(sealed)
 
     def mac(self, label: str, data: bytes) -> bytes:
         """Answer the HMAC-SHA256 of data under the key of this label, 32 bytes."""
-        return hmac.digest(self._derived(f"mac {label}"), data, "sha256")
-
-    def _derived(self, label: str) -> bytes:
-        key = self._derivations.get(label)
+        key = self._macs.get(label)
         if key is None:
-            info = b"token-ledger/" + label.encode()
-            key = self._derivations[label] = HKDF(SHA256(), KEY_BYTES, salt=None, info=info).derive(self._key)
-        return key
+            key = self._macs[label] = _derive(self._root, f"mac {label}")
+        return hmac.digest(key, data, "sha256")
+
+
+def _derive(key: bytes, label: str) -> bytes:
+    return HKDF(SHA256(), KEY_BYTES, salt=None, info=b"token-ledger/" + label.encode()).derive(key)
 
 
 class SubjectKey:

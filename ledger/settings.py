@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     master_key: SecretStr | None = None
     # Who may say from which address a request comes (X-Forwarded-For): proxies in front, as addresses or networks, by commas.
     trusted_proxies: str = ""
+    # The master key before, while what it sealed is being sealed anew: `token-ledger reseal`.
+    previous_master_key: SecretStr | None = None
     pool_size: Annotated[int, Field(ge=1, le=100)] = 4
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     # argon2id; the floors are OWASP's minimum (Password Storage Cheat Sheet, 2024): 19 MiB, 2 passes, 1 lane.

@@ -33,7 +33,7 @@ from ledger.sealing import MasterKey
 from ledger.states import Key, State, Strategy
 from ledger.token_strings import new_secret
 from projections.reading import Keys, read_state
-from projections.sealed_keys import read_sealed_keys, store_sealed_key
+from projections.sealed_keys import context_of, read_sealed_keys, store_sealed_key
 
 # An encryption key serves at most 2^31 tokens or a day; at 20,000 tokens a second a day is 1.7e9 < 2^31: the day binds.
 ENCRYPTION_KEY_LIFETIME: Final = timedelta(days=1)
@@ -64,7 +64,7 @@ class Keyring:
                 return
             sealed = await read_sealed_keys(self._pool, [key.key_id for key in wanted])
             for key in wanted:
-                private = self._master.unseal(sealed[key.key_id], _context(key.key_id))
+                private = self._master.unseal(sealed[key.key_id], context_of("token", key.key_id))
                 if key.use == "sig":
                     self._signing[key.key_id] = SigningKey.from_private_bytes(key.key_id, key.algorithm, private)
                 else:
@@ -101,10 +101,10 @@ class Keyring:
 async def make_key(pool: Pool, master: MasterKey, key: SigningKey | EncryptionKey, made_at: datetime) -> Key:
     """Store a new key sealed and answer its row, active: for the event that makes it known."""
     if isinstance(key, SigningKey):
-        sealed = master.seal(key.private_bytes(), _context(key.key_id))
+        sealed = master.seal(key.private_bytes(), context_of("token", key.key_id))
         await store_sealed_key(pool, key.key_id, "signing", sealed)
         return Key(key.key_id, "sig", key.algorithm, key.public_jwk(), made_at, "active")
-    await store_sealed_key(pool, key.key_id, "encryption", master.seal(key.secret, _context(key.key_id)))
+    await store_sealed_key(pool, key.key_id, "encryption", master.seal(key.secret, context_of("token", key.key_id)))
     return Key(key.key_id, "enc", "A256GCM", None, made_at, "active")
 
 
@@ -143,7 +143,3 @@ async def renew_encryption_key(pool: Pool, appender: Appender, master: MasterKey
 
 def _retired(key: Key) -> Key:
     return Key(key.key_id, key.use, key.algorithm, key.public_jwk, key.made_at, "retired")
-
-
-def _context(key_id: UUID) -> str:
-    return f"token key {key_id}"

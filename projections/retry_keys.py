@@ -11,6 +11,7 @@ from typing import Final
 from ledger.execute import Pool
 from ledger.rotation import epoch_of, expired_before
 from ledger.sealing import MasterKey
+from projections.sealed_keys import retry_context
 
 READ_KEY: Final = "SELECT k.sealed FROM ledger.retry_keys k WHERE k.epoch = %s"
 # Whoever is first makes it; the others read what he made.
@@ -32,7 +33,7 @@ class RetryKeys:
         epoch = epoch_of(now)
         key = await self.of(epoch)
         if key is None:
-            sealed = self._master.seal(secrets.token_bytes(32), _context(epoch))
+            sealed = self._master.seal(secrets.token_bytes(32), retry_context(epoch))
             async with self._pool.connection() as connection:
                 await connection.execute(MAKE_KEY, (epoch, sealed))
             key = await self.of(epoch)
@@ -47,7 +48,7 @@ class RetryKeys:
                 row = await (await connection.execute(READ_KEY, (epoch,))).fetchone()
             if row is None:
                 return None
-            key = self._kept[epoch] = self._master.unseal(row[0], _context(epoch))
+            key = self._kept[epoch] = self._master.unseal(row[0], retry_context(epoch))
         return key
 
     async def forget_past(self) -> None:
@@ -59,7 +60,3 @@ class RetryKeys:
             await connection.execute(FORGET_KEYS, (oldest,))
         for epoch in [epoch for epoch in self._kept if epoch < oldest]:
             del self._kept[epoch]
-
-
-def _context(epoch: int) -> str:
-    return f"retry key {epoch}"

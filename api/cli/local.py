@@ -1,4 +1,4 @@
-"""The commands that run where the ledger runs: `init`, `serve`, `replay` and `verify`. All others speak HTTP.
+"""The commands that run where the ledger runs: `init`, `serve`, `replay`, `verify` and `reseal`. All others speak HTTP.
 
 What they need is imported by each itself: it takes three times as long to import as all the rest, and the others do without.
 """
@@ -72,6 +72,16 @@ def verify() -> None:
 
     with database(load_settings()) as (_, owner):
         sys.exit(verify_command(owner))
+
+
+@click.command("reseal")
+def reseal() -> None:
+    """Seal anew under the master key what TOKEN_LEDGER_PREVIOUS_MASTER_KEY sealed; servers that know both go on meanwhile."""
+    from api.server import reseal_keys
+    from ledger.settings import load_settings
+
+    done = reseal_keys(load_settings())
+    click.echo(f"{done.resealed:,} of {done.seen:,} keys were sealed anew; nothing is left under another master key.")
 
 
 def _show(administrator: "FirstAdministrator") -> None:
