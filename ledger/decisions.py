@@ -225,7 +225,7 @@ def _evaluate_1(question: Question, token: TokenStanding | None, reference: Refe
     own = str(token.subject_id)
     found: list[tuple[UUID | None, PlacedRule]] = []
     if token.subject_rules and token.subject_rules_position is not None:
-        rules = _own_rules(token.subject_id, token.subject_rules_position, token.subject_rules).get(question.api_id)
+        rules = _own_rules.of(token.subject_id, token.subject_rules_position, token.subject_rules).get(question.api_id)
         if rules is not None:
             found += rules.match(question.method, segments, (None,), own)
     matcher = reference.matchers.get(question.api_id)
@@ -234,30 +234,21 @@ def _evaluate_1(question: Question, token: TokenStanding | None, reference: Refe
         found += matcher.match(question.method, segments, held, own)
 
     # A deny of any role or rule of the subject, whatever the token's scope: asking for less never sheds it.
-    best: tuple[UUID | None, PlacedRule] | None = None
-    lacking: tuple[UUID | None, PlacedRule] | None = None
-    left_out = False
-    for role_id, placed in found:
-        if placed.rule.effect == "deny":
-            return answer("denied_by_rule", rule=_rule_answer(role_id, placed, reference, evidence))
-        in_scope = token.direct if role_id is None else token.role_ids is None or role_id in token.role_ids
-        if not in_scope:
-            left_out = True
-        elif (placed.rule.min_clearance or 0) > token.subject_clearance:
-            if lacking is None or _order(placed) < _order(lacking[1]):
-                lacking = (role_id, placed)
-        elif best is None or _order(placed) < _order(best[1]):
-            best = (role_id, placed)
-    if best is not None:
-        return answer("allowed", allowed=True, rule=_rule_answer(*best, reference, evidence))
-    if lacking is not None:
-        needed = lacking[1].rule.min_clearance or 0
+    denying = [match for match in found if match[1].rule.effect == "deny"]
+    if denying:
+        return answer("denied_by_rule", rule=_rule_answer(*min(denying, key=_order), reference, evidence))
+    in_scope = [match for match in found if _is_in_scope(match[0], token)]
+    allowing = [match for match in in_scope if (match[1].rule.min_clearance or 0) <= token.subject_clearance]
+    if allowing:
+        return answer("allowed", allowed=True, rule=_rule_answer(*min(allowing, key=_order), reference, evidence))
+    if in_scope:
+        lacking = min(in_scope, key=_order)
         return answer(
             "insufficient_clearance",
             rule=_rule_answer(*lacking, reference, evidence),
-            missing={"needed": needed, "has": token.subject_clearance},
+            missing={"needed": lacking[1].rule.min_clearance or 0, "has": token.subject_clearance},
         )
-    return answer("not_in_scope" if left_out else "no_rule")
+    return answer("not_in_scope" if found else "no_rule")
 
 
 EVALUATORS: Final[Mapping[int, Callable[[Question, TokenStanding | None, Reference], Decision]]] = {1: _evaluate_1}
@@ -267,9 +258,20 @@ def _is_standing(role: Role | None) -> bool:
     return role is not None and not role.removed
 
 
-def _order(placed: PlacedRule) -> tuple[int, int, str]:
-    """Which of several rules is named: the one that asks least, then the oldest. The answer never depends on memory layout."""
-    return placed.rule.min_clearance or 0, placed.position, placed.rule.path
+def _is_in_scope(role_id: UUID | None, token: TokenStanding) -> bool:
+    if role_id is None:
+        return token.direct
+    return token.role_ids is None or role_id in token.role_ids
+
+
+def _order(match: tuple[UUID | None, PlacedRule]) -> tuple[int, int, str, str]:
+    """Which of several rules is named: the one that asks least, then the oldest, then by its text.
+
+    Total, so that the answer never depends on how this worker came by its rules: one that was there for long found them in
+    another order than one that has just begun.
+    """
+    role_id, placed = match
+    return placed.rule.min_clearance or 0, placed.position, placed.rule.line(), str(role_id)
 
 
 def _rule_answer(role_id: UUID | None, placed: PlacedRule, reference: Reference, evidence: dict[str, int]) -> dict[str, Any]:
@@ -280,20 +282,36 @@ def _rule_answer(role_id: UUID | None, placed: PlacedRule, reference: Reference,
     return {"role": role, "rule": placed.rule.line()}
 
 
-# A subject's own rules, compiled. What stands at a position never changes, so subject and position name it for ever.
-_compiled: Final[dict[tuple[UUID, int], dict[UUID, Matcher[None, PlacedRule]]]] = {}
-_MAX_COMPILED: Final = 10_000
+# About 4 KB each (measured), so 80 MB: a bound on subjects would let 10,000 of them with 100 rules each take 4 GB.
+MAX_COMPILED_RULES: Final = 20_000
 
 
-def _own_rules(subject_id: UUID, position: int, rules: list[dict[str, Any]]) -> dict[UUID, Matcher[None, PlacedRule]]:
-    matchers = _compiled.get((subject_id, position))
-    if matchers is None:
-        matchers = {}
-        for rule in rules:
-            placed = PlacedRule(Rule(rule["effect"], tuple(rule["methods"]), rule["path"], rule["min_clearance"]), position)
-            matcher = matchers.setdefault(UUID(rule["api_id"]), Matcher())
-            matcher.add(None, UUID(rule["rule_id"]), placed.rule.methods, Template.parse(rule["path"]), placed)
-        if len(_compiled) >= _MAX_COMPILED:
-            _compiled.clear()
-        _compiled[subject_id, position] = matchers
-    return matchers
+class CompiledRules:
+    """Subjects' own rules, compiled; at most `max_rules`, those that came first go first.
+
+    What stands at a position never changes, so subject and position name it for ever.
+    """
+
+    def __init__(self, max_rules: int) -> None:
+        self._max_rules = max_rules
+        self._kept: dict[tuple[UUID, int], dict[UUID, Matcher[None, PlacedRule]]] = {}
+        self.rules = 0
+
+    def of(self, subject_id: UUID, position: int, rules: list[dict[str, Any]]) -> dict[UUID, Matcher[None, PlacedRule]]:
+        """Answer the matcher of each API of these rules, which are the subject's at this position."""
+        matchers = self._kept.get((subject_id, position))
+        if matchers is None:
+            matchers = {}
+            for rule in rules:
+                placed = PlacedRule(Rule(rule["effect"], tuple(rule["methods"]), rule["path"], rule["min_clearance"]), position)
+                matcher = matchers.setdefault(UUID(rule["api_id"]), Matcher())
+                matcher.add(None, UUID(rule["rule_id"]), placed.rule.methods, Template.parse(rule["path"]), placed)
+            self._kept[subject_id, position] = matchers
+            self.rules += sum(map(len, matchers.values()))
+            while self.rules > self._max_rules:
+                first = self._kept.pop(next(iter(self._kept)))
+                self.rules -= sum(map(len, first.values()))
+        return matchers
+
+
+_own_rules: Final = CompiledRules(MAX_COMPILED_RULES)
