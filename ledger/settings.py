@@ -3,15 +3,23 @@
 Nothing here can change a decision: what can is an event. Names are `TOKEN_LEDGER_` and the field in capitals; docs/settings.md.
 """
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ledger.errors import InvalidInput, Problem
+from ledger.sealing import MasterKey, UnsafeKey
+
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+# What may stand in a URL before its query (RFC 3986 section 2).
+_URL_CHARACTERS: Final = re.compile(r"[A-Za-z0-9._~:/\[\]@!$&'()*+,;=%-]+", re.ASCII)
 
 
 class UnsafeSettings(InvalidInput):
@@ -58,15 +66,14 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _safe_together(self) -> Self:
         wrong: list[str] = []
-        loopback = self.host in ("127.0.0.1", "::1", "localhost")
-        if self.issuer:
-            parts = urlsplit(self.issuer)
-            if parts.query or parts.fragment or not parts.hostname or parts.scheme not in ("http", "https"):
-                wrong.append("TOKEN_LEDGER_ISSUER: an https URL without query and fragment (RFC 8414 section 2)")
-            elif parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
-                wrong.append("TOKEN_LEDGER_ISSUER: https, except on a loopback address")
-        elif not loopback:
-            wrong.append("TOKEN_LEDGER_ISSUER: needed when TOKEN_LEDGER_HOST is not a loopback address")
+        if (rule := self._broken_rule_of_issuer()) is not None:
+            wrong.append(f"TOKEN_LEDGER_ISSUER: {rule}")
+        for name, key in (("MASTER_KEY", self.master_key), ("PREVIOUS_MASTER_KEY", self.previous_master_key)):
+            try:
+                if key is not None:
+                    MasterKey.from_text(key.get_secret_value())
+            except UnsafeKey:
+                wrong.append(f"TOKEN_LEDGER_{name}: 32 random bytes, written as 64 hex digits: `openssl rand -hex 32`")
         if self.database_url is not None:
             if self.master_key is None:
                 wrong.append(
@@ -74,6 +81,13 @@ class Settings(BaseSettings):
                 )
         elif self.owner_database_url is not None:
             wrong.append("TOKEN_LEDGER_OWNER_DATABASE_URL: has no meaning without TOKEN_LEDGER_DATABASE_URL")
+        for name, url in (("DATABASE_URL", self.database_url), ("OWNER_DATABASE_URL", self.owner_database_url)):
+            try:
+                if url is not None:
+                    conninfo_to_dict(url.get_secret_value())
+            except ProgrammingError:
+                # Its message quotes what it could not read, with the password in it.
+                wrong.append(f"TOKEN_LEDGER_{name}: a URL (postgresql://...) or a connection string of PostgreSQL")
         for network in self.trusted_proxies.split(",") if self.trusted_proxies else ():
             try:
                 everybody = ip_network(network.strip()).prefixlen == 0
@@ -85,6 +99,23 @@ class Settings(BaseSettings):
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
+
+    def _broken_rule_of_issuer(self) -> str | None:
+        if not self.issuer:
+            needed = self.host not in _LOOPBACK
+            return "needed when TOKEN_LEDGER_HOST is not a loopback address" if needed else None
+        no_url = "an https URL without user, query and fragment (RFC 8414 section 2)"
+        # As it is written it stands in every token: what a parser would drop or read in two ways is refused.
+        if _URL_CHARACTERS.fullmatch(self.issuer) is None:
+            return no_url
+        try:
+            parts = urlsplit(self.issuer)
+            known = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc and parts.port != 0
+        except ValueError:
+            return no_url
+        if not known:
+            return no_url
+        return "https, except on a loopback address" if parts.scheme == "http" and parts.hostname not in _LOOPBACK else None
 
     def address(self) -> str:
         """Answer the URL that is served on."""
