@@ -113,12 +113,12 @@ def test_integers_that_a_double_holds_are_read(number: int) -> None:
 )
 def test_greater_integers_are_refused(digits: str) -> None:
     for floats in (False, True):
-        assert problems(f'{{"a":{digits}}}', floats=floats) == [("", "integers within 2^53 - 1")]
+        assert problems(f'{{"a":{digits}}}', floats=floats) == [("a", "integers within 2^53 - 1")]
 
 
 @pytest.mark.parametrize("number", ["1.0", "1e3", "1E3", "-0.0", "1e-3", "1e999"])
 def test_a_fraction_or_an_exponent_is_refused(number: str) -> None:
-    assert problems(f"[{number}]") == [("", "numbers are integers")]
+    assert problems(f'{{"a":[0,{number}]}}') == [("a.1", "numbers are integers")]
 
 
 def test_floats_are_read_where_they_are_wanted() -> None:
