@@ -14,6 +14,7 @@ Which one to ask for:
     http, admin     HTTP clients of it: without credentials, and as its first administrator, logged in anew for each test
     each_worker     an HTTP client for each of its workers, on a connection of that worker alone
     server_clock    its clock, which only ever moves ahead: later tests see it where it was left
+    own_ledger      a server like ledger_server for one test alone, which does what no other could go on from; slow
 
 An async test is marked `@pytest.mark.anyio` (a whole module: `pytestmark = pytest.mark.anyio`), and so is one that asks for an
 async fixture.
@@ -24,6 +25,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -196,17 +198,28 @@ async def appender(any_database: Database) -> AsyncIterator[Appender]:
     await appender.stop()
 
 
+@contextmanager
+def _new_ledger(server: EmbeddedPostgres, folder: Path, **settings: Any) -> Iterator[Served]:
+    with _new_database(server, None) as database:
+        service = server.conninfo("ledger_service", database.name)
+        log = folder / "server.log"
+        with served(service, database.owner, log=log, prepared=lambda: _test_clock(database), **settings) as running:
+            yield running
+
+
 @pytest.fixture(scope="module")
 def ledger_server(
     server_named: Callable[[str], EmbeddedPostgres], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Served]:
     settings: dict[str, Any] = getattr(request.module, "SETTINGS", {})
-    server = server_named(NEWEST)
-    with _new_database(server, None) as database:
-        log = tmp_path_factory.mktemp("server") / "server.log"
-        service = server.conninfo("ledger_service", database.name)
-        with served(service, database.owner, log=log, prepared=lambda: _test_clock(database), **settings) as running:
-            yield running
+    with _new_ledger(server_named(NEWEST), tmp_path_factory.mktemp("server"), **settings) as running:
+        yield running
+
+
+@pytest.fixture
+def own_ledger(server_named: Callable[[str], EmbeddedPostgres], tmp_path: Path) -> Iterator[Served]:
+    with _new_ledger(server_named(NEWEST), tmp_path) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
