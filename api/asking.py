@@ -16,14 +16,15 @@ from falcon.asgi import Request
 
 from api.service import NOBODY, Service
 from ledger.builtin import LEDGER_API
-from ledger.decisions import SEMANTICS, Decision, Question, TokenStanding, decide
+from ledger.cascade import TokenStanding
+from ledger.decisions import SEMANTICS, Decision, Question, decide
 from ledger.errors import NotAllowed, NotAuthenticated
 from ledger.identifiers import name_id
 from ledger.jose import InvalidToken
 from ledger.log import Actor
 from ledger.states import Client
+from ledger.statuses import stands
 from ledger.token_strings import MalformedToken, classify, digest_matches, read
-from ledger.tokens import stands
 from projections.lookup import Found
 from projections.reference import Kept
 

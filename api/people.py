@@ -17,8 +17,8 @@ from ledger.log import Actor
 from ledger.passwords import HashingBusy
 from ledger.sealing import SubjectKey
 from ledger.states import Subject
+from ledger.statuses import stands
 from ledger.subjects import set_password
-from ledger.tokens import stands
 from ledger.user_names import user_name_id
 from projections.reading import Keys, read_state
 from projections.sealed_keys import read_sealed_keys

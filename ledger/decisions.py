@@ -5,16 +5,16 @@ answer is the same, for ever: a change of meaning gets the next number in EVALUA
 tests/golden/decisions.json is a frozen corpus of answers.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
+from ledger.cascade import TokenStanding, what_stops
 from ledger.paths import Matcher, PathRefused, Template, canonical
 from ledger.rules import METHOD, Rule
 from ledger.states import Api, Client, Key, Role
-from ledger.tokens import stands
 
 SEMANTICS: Final = 1
 
@@ -55,44 +55,6 @@ REASONS: Final[Mapping[str, str]] = {
     "not_in_scope": "a role or rule of the subject allows it, which the token's scope leaves out",
     "no_rule": "no rule of the subject allows it",
 }
-
-
-class TokenStanding(NamedTuple):
-    """What the views say of one token at one position; columns of the lookup's statement, in their order."""
-
-    token_id: UUID
-    position: int
-    family_id: UUID
-    generation: int
-    kind: str
-    strategy: str
-    subject_id: UUID
-    client_id: UUID
-    api_ids: list[UUID]
-    role_ids: list[UUID] | None
-    direct: bool
-    secret_digest: bytes | None
-    key_ids: list[UUID]
-    name: str | None
-    claims: dict[str, Any] | None
-    issued_at: datetime
-    expires_at: datetime
-    token_status: str | None
-    token_status_until: datetime | None
-    token_status_position: int | None
-    family_status: str | None
-    family_status_until: datetime | None
-    family_position: int | None
-    family_generation: int | None
-    subject_kind: str
-    subject_status: str
-    subject_status_until: datetime | None
-    subject_position: int
-    subject_cutoff_position: int
-    subject_clearance: int
-    subject_role_ids: list[UUID]
-    subject_rules: list[dict[str, Any]] | None
-    subject_rules_position: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,54 +113,13 @@ def decide(question: Question, token: TokenStanding | None, reference: Reference
 def why_not_standing(
     question: Question, token: TokenStanding | None, reference: Reference, evidence: dict[str, int]
 ) -> str | None:
-    """Answer why the token does not stand for the asking API, or None when it does; its evidence is added.
-
-    The order is the order of the answer: the token itself, its audience, then family, subject, client, API, cut-offs, keys.
-    """
-    now = question.instant
+    """Answer why the token does not stand for the asking API, or None when it does; its evidence is added."""
     if token is None or question.secret_matches is False:
         return "unknown_token"
-    evidence["token"] = token.position
     if token.kind != "access":
+        evidence["token"] = token.position
         return "not_an_access_token"
-    if now >= token.expires_at:
-        return "token_expired"
-    if token.token_status is not None:
-        evidence["token"] = token.token_status_position or token.position
-        if not stands(token.token_status, token.token_status_until, now):
-            return f"token_{token.token_status}"
-    if question.api_id not in token.api_ids:
-        return "wrong_audience"
-    if token.family_status is not None:
-        evidence["family"] = token.family_position or 0
-        if not stands(token.family_status, token.family_status_until, now):
-            return f"family_{token.family_status}"
-    evidence["subject"] = token.subject_position
-    if not stands(token.subject_status, token.subject_status_until, now):
-        return f"subject_{token.subject_status}"
-    client = reference.clients[token.client_id]
-    evidence["client"] = client.position
-    if not stands(client.status, client.status_until, now):
-        return "client_suspended"
-    api = reference.apis[question.api_id]
-    evidence["api"] = api.position
-    if not stands(api.status, api.status_until, now):
-        return "api_suspended"
-    cutoff = cutoff_position(token, client, [reference.apis[api_id] for api_id in token.api_ids])
-    if token.position <= cutoff:
-        evidence["cutoff"] = cutoff
-        return "tokens_revoked_before"
-    for key_id in token.key_ids:
-        key = reference.keys[key_id]
-        evidence["key"] = max(evidence.get("key", 0), key.position)
-        if key.status == "revoked":
-            return "key_revoked"
-    return None
-
-
-def cutoff_position(token: TokenStanding, client: Client, apis: Iterable[Api]) -> int:
-    """Answer the position up to which tokens are dead: the maximum over subject, client and the APIs of the audience."""
-    return max(token.subject_cutoff_position, client.cutoff_position, *(api.cutoff_position for api in apis))
+    return what_stops(token, reference, question.instant, question.api_id, evidence)
 
 
 def _evaluate_1(question: Question, token: TokenStanding | None, reference: Reference) -> Decision:

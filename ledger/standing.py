@@ -1,18 +1,19 @@
-"""Whether a token stands, said for people: its state, why, and at which level. The rule itself is decisions.py, asked for
+"""Whether a token stands, said for people: its state, why, and at which level. The rule itself is cascade.py, asked for
 every API of the audience; what is added is what only a refresh token knows, that it was used."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
-from ledger.decisions import Question, Reference, TokenStanding, cutoff_position, why_not_standing
+from ledger.cascade import TokenStanding, cutoff_position, what_stops
+from ledger.decisions import Reference
 
 TokenStatus = Literal["active", "suspended", "revoked", "expired", "rotated"]
 Level = Literal["token", "family", "subject", "client", "api", "key"]
 
-# What each reason of why_not_standing comes to; of tokens_revoked_before the level is found by the cut-off.
+# What each reason of what_stops comes to; of tokens_revoked_before the level is found by the cut-off.
 _MEANING: Final[Mapping[str, tuple[TokenStatus, Level]]] = {
     "token_expired": ("expired", "token"),
     "token_suspended": ("suspended", "token"),
@@ -42,27 +43,31 @@ class Standing:
     api_ids: tuple[UUID, ...]
 
 
-def standing_of(token: TokenStanding, reference: Reference, position: int, instant: datetime) -> Standing:
+def standing_of(token: TokenStanding, reference: Reference, instant: datetime) -> Standing:
     """Answer what a token is worth, by the same rule that decides about it.
 
-    A token for several APIs stands as long as it does for one. A refresh token calls no API: none that is suspended stops
-    it, and a one-time one is `rotated` once it was used.
+    A token for several APIs stands as long as it does for one. A refresh token calls no API, and a one-time one is `rotated`
+    once it was used.
     """
     if token.kind == "refresh":
-        apis = {api_id: replace(reference.apis[api_id], status="active") for api_id in token.api_ids}
-        reference = Reference(reference.position, reference.clients, apis, reference.roles, reference.keys)
-    judged = token._replace(kind="access")
-    reasons = {
-        api_id: why_not_standing(Question(api_id, "GET", "/", None, instant, position), judged, reference, {})
-        for api_id in token.api_ids
-    }
+        reason = what_stops(token, reference, instant, None, {})
+        if reason is None and token.generation != token.family_generation:
+            return Standing("rotated", "token_rotated", "token", None, ())
+        return _standing(token, reference, None, reason, tuple(token.api_ids))
+    reasons = {api_id: what_stops(token, reference, instant, api_id, {}) for api_id in token.api_ids}
     standing_for = tuple(api_id for api_id, reason in reasons.items() if reason is None)
     if standing_for:
-        if token.kind == "refresh" and token.generation != token.family_generation:
-            return Standing("rotated", "token_rotated", "token", None, ())
-        return Standing("active", None, None, None, standing_for)
+        return _standing(token, reference, None, None, standing_for)
     # Of an API that is suspended the others may know more.
-    api_id, reason = min(((api_id, reason or "") for api_id, reason in reasons.items()), key=lambda r: r[1] == "api_suspended")
+    api_id, reason = min(reasons.items(), key=lambda r: r[1] == "api_suspended")
+    return _standing(token, reference, api_id, reason, ())
+
+
+def _standing(
+    token: TokenStanding, reference: Reference, api_id: UUID | None, reason: str | None, api_ids: tuple[UUID, ...]
+) -> Standing:
+    if reason is None:
+        return Standing("active", None, None, None, api_ids)
     if reason == "tokens_revoked_before":
         return Standing("revoked", reason, _level_of_cutoff(token, reference), None, ())
     state, level = _MEANING[reason]
@@ -70,19 +75,18 @@ def standing_of(token: TokenStanding, reference: Reference, position: int, insta
 
 
 def _level_of_cutoff(token: TokenStanding, reference: Reference) -> Level:
-    client, apis = reference.clients[token.client_id], [reference.apis[api_id] for api_id in token.api_ids]
-    cutoff = cutoff_position(token, client, apis)
+    cutoff = cutoff_position(token, reference)
     if cutoff == token.subject_cutoff_position:
         return "subject"
-    return "client" if cutoff == client.cutoff_position else "api"
+    return "client" if cutoff == reference.clients[token.client_id].cutoff_position else "api"
 
 
-def _until(token: TokenStanding, reference: Reference, api_id: UUID, level: Level) -> datetime | None:
+def _until(token: TokenStanding, reference: Reference, api_id: UUID | None, level: Level) -> datetime | None:
     ends = {
         "token": token.token_status_until,
         "family": token.family_status_until,
         "subject": token.subject_status_until,
         "client": reference.clients[token.client_id].status_until,
-        "api": reference.apis[api_id].status_until,
+        "api": reference.apis[api_id].status_until if api_id is not None else None,
     }
     return ends[level]

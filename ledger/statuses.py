@@ -1,4 +1,4 @@
-"""What subjects, clients and APIs have in common: they are suspended, perhaps up to an instant, and reinstated."""
+"""What tokens, families, subjects, clients and APIs have in common: suspended, perhaps up to an instant, and reinstated."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -8,6 +8,11 @@ from ledger.errors import InvalidInput
 from ledger.states import Api, Client, Subject
 
 Row = TypeVar("Row", Subject, Client, Api)
+
+
+def stands(status: str, until: datetime | None, now: datetime) -> bool:
+    """Say whether a status lets things pass: active, or suspended up to an instant that has come."""
+    return status == "active" or (status == "suspended" and until is not None and until <= now)
 
 
 def suspended(row: Row, now: datetime, reason: str | None, until: datetime | None) -> Row | None:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
+from ledger.cascade import TokenStanding, what_stops
 from ledger.errors import InvalidInput, LedgerError, NotFound, Refused, TryAgain
 from ledger.events import (
     Event,
@@ -24,6 +25,7 @@ from ledger.events import (
     TokenSuspended,
 )
 from ledger.states import Client, Family, State, Strategy, Subject, Token, TokenState
+from ledger.statuses import stands
 
 
 class UnknownToken(NotFound):
@@ -94,11 +96,6 @@ class Made:
     refresh_token_id: UUID
     refresh_digest: bytes | None
     key_ids: tuple[UUID, ...] = ()
-
-
-def stands(status: str, until: datetime | None, now: datetime) -> bool:
-    """Say whether a status lets things pass: active, or suspended up to an instant that has come."""
-    return status == "active" or (status == "suspended" and until is not None and until <= now)
 
 
 def _standing_parties(state: State, subject_id: UUID, client_id: UUID, now: datetime) -> tuple[Subject, Client]:
@@ -224,19 +221,14 @@ def refresh(
     family = state.families[token.family_id]
     if token.client_id != client_id:
         raise GrantRefused("the token was issued to another client")
-    subject, client = _standing_parties(state, token.subject_id, token.client_id, now)
-    cutoff = cutoff_position(state, token)
-    token_state = state.token_states.get(token_id)
     if token.kind != "refresh":
         raise GrantRefused("not a refresh token")
-    if token_state is not None and not stands(token_state.status, token_state.status_until, now):
-        raise GrantRefused("the token does not stand")
-    if not stands(family.status, family.status_until, now):
-        raise GrantRefused("the family does not stand")
-    if token.position <= cutoff:
-        raise GrantRefused("issued before a cut-off")
-    if now >= token.expires_at or now >= family.expires_at:
-        raise GrantRefused("expired")
+    reason = what_stops(TokenStanding.of(state, token_id), state, now, None, {})
+    if reason is not None:
+        raise GrantRefused(reason, "unauthorized_client" if reason == "client_suspended" else "invalid_grant")
+    if now >= family.expires_at:
+        raise GrantRefused("the absolute end of the family has come")
+    subject, client = state.subjects[token.subject_id], state.clients[client_id]
     if "refresh_token" not in client.grants:
         raise GrantRefused("the client may not refresh any more", "unauthorized_client")
     if token.generation != family.generation:
@@ -309,15 +301,6 @@ def refresh(
             ),
         )
     ]
-
-
-def cutoff_position(state: State, token: Token) -> int:
-    """Answer the position up to which tokens of this subject, client and audience are dead: the maximum of theirs."""
-    return max(
-        state.subjects[token.subject_id].cutoff_position,
-        state.clients[token.client_id].cutoff_position,
-        *(state.apis[api_id].cutoff_position for api_id in token.api_ids),
-    )
 
 
 def _is_retry(token: Token, family: Family, client: Client, now: datetime) -> bool:

@@ -18,8 +18,8 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from ledger.cascade import TokenStanding
 from ledger.database import connect
-from ledger.decisions import TokenStanding
 from ledger.errors import TryAgain
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from ledger.decisions import Reference, TokenStanding
+from ledger.cascade import TokenStanding
+from ledger.decisions import Reference
 from ledger.execute import Pool
 from ledger.jsontext import MAX_INTEGER
 from ledger.standing import Standing, standing_of
@@ -244,6 +245,6 @@ async def read_listed(
     for _, *columns, issued_from, token_reason, family_reason in rows:
         if columns[0] is not None:
             token = TokenStanding(*columns)
-            standing = standing_of(token, reference, bounds.position, bounds.instant)
+            standing = standing_of(token, reference, bounds.instant)
             listed.append(ListedToken(token, issued_from, token_reason, family_reason, standing))
     return listed

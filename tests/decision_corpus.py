@@ -21,7 +21,8 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from ledger.decisions import Decision, PlacedRule, Question, Reference, TokenStanding, decide
+from ledger.cascade import TokenStanding
+from ledger.decisions import Decision, PlacedRule, Question, Reference, decide
 from ledger.paths import Matcher, Template
 from ledger.rules import Rule
 from ledger.states import Api, Client, Key, Role

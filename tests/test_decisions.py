@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import decisions
+from ledger.cascade import TokenStanding
 from ledger.decisions import (
     EVALUATORS,
     REASONS,
@@ -19,7 +20,6 @@ from ledger.decisions import (
     CompiledRules,
     Decision,
     Reference,
-    TokenStanding,
     decide,
 )
 from ledger.paths import Matcher, Template, canonical

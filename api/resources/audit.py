@@ -16,14 +16,15 @@ from api.pages import read_choice, read_cursor, read_instant, read_limit, read_p
 from api.people import profiles_of
 from api.service import Service
 from ledger.apis import api_id_of
+from ledger.cascade import TokenStanding
 from ledger.clients import client_id_of
-from ledger.decisions import TokenStanding
 from ledger.errors import InvalidInput, Problem, UnknownApi, UnknownClient, UnknownSubject
 from ledger.events import EVENT_TYPES
 from ledger.instants import rfc3339
 from ledger.standing import Standing, standing_of
 from ledger.states import Client, Subject
-from ledger.tokens import UnknownFamily, UnknownToken, stands
+from ledger.statuses import stands
+from ledger.tokens import UnknownFamily, UnknownToken
 from projections.audit import (
     Connection,
     EventPage,
@@ -339,7 +340,7 @@ async def _standings(connection: Connection, token: TokenStanding, moments: Sequ
     for position, instant in moments:
         (found,) = await look_up(connection, [token.token_id], position=position, instant=instant)
         assert found.token is not None
-        standings.append(standing_of(found.token, references[position], position, instant))
+        standings.append(standing_of(found.token, references[position], instant))
     return standings
 
 

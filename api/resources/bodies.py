@@ -10,7 +10,7 @@ from api.body import Body
 from ledger.instants import read_rfc3339, rfc3339
 from ledger.rules import Rule
 from ledger.states import Api, Client, RuleOfApi, RuleOfRole, Subject
-from ledger.tokens import stands
+from ledger.statuses import stands
 
 
 def _instant(value: object) -> datetime:

@@ -15,7 +15,8 @@ from api.service import NOBODY, Service
 from ledger.instants import rfc3339
 from ledger.log import Actor
 from ledger.states import Family
-from ledger.tokens import UnknownFamily, change_family, stands
+from ledger.statuses import stands
+from ledger.tokens import UnknownFamily, change_family
 from projections.reading import Keys, read_state
 from projections.reference import Kept
 
