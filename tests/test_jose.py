@@ -2,8 +2,8 @@
 
 Strings that attack are made here with `cryptography` alone, segment by segment, so that neither library of the product can
 refuse to make them. The vectors of Wycheproof (`jose-adversarial`) and of the JOSE cookbook (RFC 7520) run on our own
-functions. Ours is a strict profile: EdDSA with Ed25519 and ES256 to sign, `dir` with A256GCM to encrypt, compact only, exact
-header members. Of all those vectors IN_PROFILE are signatures that our keys can make; the rest is refused, valid or not.
+functions. Ours is a strict profile: EdDSA with Ed25519, ES256 and RS256 to sign, `dir` with A256GCM to encrypt, compact only,
+exact header members. Of all those vectors IN_PROFILE are signatures that our keys can make; the rest is refused, valid or not.
 """
 
 import base64
@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -34,6 +34,7 @@ from ledger.jose import (
     read_encrypted,
     read_jwe,
     read_jwt,
+    read_public_keys,
     write_encrypted,
     write_jwe,
     write_jwt,
@@ -45,8 +46,10 @@ from tests.vectors import FOLDER, vectors
 ISSUER = "https://ledger.example"
 TOKEN = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 ED, ES = SigningKey.generate(uuid4(), "EdDSA"), SigningKey.generate(uuid4(), "ES256")
+RS = SigningKey.generate(uuid4(), "RS256")
+each_algorithm = pytest.mark.parametrize("key", [ED, ES, RS], ids=["EdDSA", "ES256", "RS256"])
 ENC, OTHER_ENC = EncryptionKey(uuid4(), new_secret()), EncryptionKey(uuid4(), new_secret())
-KEYS = KeySet([ED, ES], [ENC, OTHER_ENC])
+KEYS = KeySet([ED, ES, RS], [ENC, OTHER_ENC])
 FOREIGN = KeySet([SigningKey.generate(uuid4(), "EdDSA")], [EncryptionKey(uuid4(), new_secret())])
 CLAIMS: dict[str, Any] = {
     "iss": ISSUER,
@@ -75,6 +78,8 @@ def signature_by(key: SigningKey, message: bytes) -> bytes:
     """Sign as JWS wants it (RFC 7518 section 3.4: r and s, 32 bytes each)."""
     if isinstance(key.private, ed25519.Ed25519PrivateKey):
         return key.private.sign(message)
+    if isinstance(key.private, rsa.RSAPrivateKey):
+        return key.private.sign(message, padding.PKCS1v15(), SHA256())
     r, s = decode_dss_signature(key.private.sign(message, ec.ECDSA(SHA256())))
     return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
@@ -155,6 +160,7 @@ def refuses(reader: Callable[..., Proven], text: str, reason: str, keys: KeySet 
 STRATEGIES: dict[str, tuple[Callable[[Mapping[str, Any]], str], Callable[..., Proven], tuple[UUID, ...]]] = {
     "jwt-eddsa": (lambda claims: write_jwt(claims, KEYS, ED.key_id), read_jwt, (ED.key_id,)),
     "jwt-es256": (lambda claims: write_jwt(claims, KEYS, ES.key_id), read_jwt, (ES.key_id,)),
+    "jwt-rs256": (lambda claims: write_jwt(claims, KEYS, RS.key_id), read_jwt, (RS.key_id,)),
     "encrypted": (lambda claims: write_encrypted(claims, KEYS, ENC.key_id), read_encrypted, (ENC.key_id,)),
     "jwe-eddsa": (
         lambda claims: write_jwe(claims, KEYS, ED.key_id, ENC.key_id),
@@ -165,6 +171,11 @@ STRATEGIES: dict[str, tuple[Callable[[Mapping[str, Any]], str], Callable[..., Pr
         lambda claims: write_jwe(claims, KEYS, ES.key_id, OTHER_ENC.key_id),
         read_jwe,
         (ES.key_id, OTHER_ENC.key_id),
+    ),
+    "jwe-rs256": (
+        lambda claims: write_jwe(claims, KEYS, RS.key_id, ENC.key_id),
+        read_jwe,
+        (RS.key_id, ENC.key_id),
     ),
 }
 each_strategy = pytest.mark.parametrize(("writer", "reader", "key_ids"), STRATEGIES.values(), ids=STRATEGIES)
@@ -195,19 +206,19 @@ def test_what_attacks_are_made_of_is_read_when_nothing_is_wrong_with_it(
 
 # joserfc advises the name that RFC 9864 gives to EdDSA with Ed25519; verifiers that know it alone are few yet.
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
-@pytest.mark.parametrize("key", [ED, ES], ids=["EdDSA", "ES256"])
+@each_algorithm
 def test_a_jwt_verifies_in_another_library_with_the_published_key_alone(key: SigningKey) -> None:
     published = JWKRegistry.import_key({**key.public_jwk()})
-    registry = JWSRegistry(algorithms=["EdDSA", "ES256"])
+    registry = JWSRegistry(algorithms=["EdDSA", "ES256", "RS256"])
     verified = jws.deserialize_compact(write_jwt(CLAIMS, KEYS, key.key_id), published, registry=registry)
     assert json.loads(verified.payload) == CLAIMS
     assert verified.headers() == {"alg": key.algorithm, "kid": str(key.key_id), "typ": "at+jwt"}
 
 
-@pytest.mark.parametrize("key", [ED, ES], ids=["EdDSA", "ES256"])
+@each_algorithm
 def test_a_published_key_has_no_private_member(key: SigningKey) -> None:
     jwk = key.public_jwk()
-    assert jwk.keys() <= {"kty", "crv", "x", "y", "kid", "use", "alg"}
+    assert jwk.keys() <= {"kty", "crv", "x", "y", "n", "e", "kid", "use", "alg"}
     assert (jwk["kid"], jwk["use"], jwk["alg"]) == (str(key.key_id), "sig", key.algorithm)
 
 
@@ -279,8 +290,12 @@ def test_an_encrypted_jwt_inside_an_encrypted_jwt_is_refused() -> None:
 # --------------------------------------------------------------------------------------------------- algorithms and keys
 
 PUBLIC_FORMS: dict[str, Callable[[SigningKey], bytes]] = {
-    "raw-or-point": lambda key: key.private.public_key().public_bytes(
-        *((Encoding.Raw, PublicFormat.Raw) if key is ED else (Encoding.X962, PublicFormat.UncompressedPoint))
+    "raw-or-point-or-pkcs1": lambda key: key.private.public_key().public_bytes(
+        *{
+            ED: (Encoding.Raw, PublicFormat.Raw),
+            ES: (Encoding.X962, PublicFormat.UncompressedPoint),
+            RS: (Encoding.PEM, PublicFormat.PKCS1),
+        }[key]
     ),
     "der": lambda key: key.private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
     "pem": lambda key: key.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
@@ -292,7 +307,7 @@ PUBLIC_FORMS: dict[str, Callable[[SigningKey], bytes]] = {
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
 @pytest.mark.parametrize("form", PUBLIC_FORMS)
-@pytest.mark.parametrize("key", [ED, ES], ids=["EdDSA", "ES256"])
+@each_algorithm
 def test_a_public_key_is_no_shared_secret(key: SigningKey, form: str, algorithm: str) -> None:
     body = f"{encoded({'alg': algorithm, 'kid': str(key.key_id), 'typ': 'at+jwt'})}.{encoded(CLAIMS)}"
     mac = hmac.digest(PUBLIC_FORMS[form](key), body.encode(), algorithm.replace("HS", "sha"))
@@ -313,6 +328,8 @@ def test_another_algorithm_than_the_keys_is_refused(algorithm: str, signature: b
 def test_a_key_does_not_sign_under_the_name_of_the_other_algorithm_of_ours() -> None:
     assert reason_of(read_jwt, jwt_of(key=ED, alg="ES256")) == "algorithm"
     assert reason_of(read_jwt, jwt_of(key=ES, alg="EdDSA")) == "algorithm"
+    assert reason_of(read_jwt, jwt_of(key=ES, alg="RS256")) == "algorithm"
+    assert reason_of(read_jwt, jwt_of(key=RS, alg="PS256")) == "algorithm"
 
 
 def test_a_signature_of_another_key_of_ours_is_refused() -> None:
@@ -321,8 +338,10 @@ def test_a_signature_of_another_key_of_ours_is_refused() -> None:
     assert reason_of(read_jwt, jwt_of(key=stranger, kid=str(ED.key_id)), keys) == "signature"
 
 
-@pytest.mark.parametrize("signature", [b"", b"\0" * 64, b"\xff" * 64, b"\0" * 63, b"\0" * 65, b"\0" * 128])
-@pytest.mark.parametrize("key", [ED, ES], ids=["EdDSA", "ES256"])
+@pytest.mark.parametrize(
+    "signature", [b"", b"\0" * 64, b"\xff" * 64, b"\0" * 63, b"\0" * 65, b"\0" * 128, b"\0" * 384, b"\0" * 383 + b"\1"]
+)
+@each_algorithm
 def test_a_signature_of_zeros_or_of_another_length_is_refused(key: SigningKey, signature: bytes) -> None:
     # All zeros: CVE-2022-21449, r = s = 0.
     assert reason_of(read_jwt, changed(jwt_of(key=key), 2, lambda _: encoded(signature))) == "signature"
@@ -720,7 +739,7 @@ def test_expiry_is_not_judged_here_but_at_the_instant_of_the_database(
 # ------------------------------------------------------------------------------------------------------------------ keys
 
 
-@pytest.mark.parametrize("key", [ED, ES], ids=["EdDSA", "ES256"])
+@each_algorithm
 def test_a_private_key_is_read_back_from_its_bytes(key: SigningKey) -> None:
     again = SigningKey.from_private_bytes(key.key_id, key.algorithm, key.private_bytes())
     assert again.public_jwk() == key.public_jwk()
@@ -744,7 +763,15 @@ def test_what_is_no_key_of_its_algorithm_is_refused(algorithm: str, data: bytes)
 
 
 def test_a_key_of_one_algorithm_is_not_read_as_one_of_the_other() -> None:
-    for key, algorithm in ((ED, "ES256"), (ES, "EdDSA"), (ED, "none"), (ES, "HS256")):
+    for key, algorithm in (
+        (ED, "ES256"),
+        (ES, "EdDSA"),
+        (ED, "none"),
+        (ES, "HS256"),
+        (RS, "ES256"),
+        (RS, "PS256"),
+        (ES, "RS256"),
+    ):
         with pytest.raises(BadKeySet):
             SigningKey.from_private_bytes(key.key_id, algorithm, key.private_bytes())
 
@@ -782,11 +809,193 @@ def test_no_key_shows_itself(value: object) -> None:
     assert secret_digest(ENC.secret).hex() not in shown
 
 
+# ------------------------------------------------------------------------------------------------- sets of public keys
+
+RSA_JWK = RS.public_jwk()
+
+
+def number_of(segment: str) -> int:
+    """Read a number of a key."""
+    return int.from_bytes(decoded(segment), "big")
+
+
+def segment_of(number: int, before: bytes = b"") -> str:
+    """Write a number of a key, in as few octets as there can be; with others before it."""
+    return encoded(before + number.to_bytes((number.bit_length() + 7) // 8, "big"))
+
+
+def one_key_set(key: SigningKey, **members: Any) -> dict[str, Any]:
+    """Answer the published set of one key, with other members; None: without."""
+    jwk = {**key.public_jwk()} | members
+    return {"keys": [{name: value for name, value in jwk.items() if value is not None}]}
+
+
+@each_algorithm
+def test_what_we_publish_is_a_set_of_keys_of_our_own_profile(key: SigningKey) -> None:
+    assert read_public_keys(one_key_set(key)) == {str(key.key_id): key.private.public_key()}
+    for also in ({"use": None}, {"key_ops": ["verify"]}, {"use": None, "key_ops": ["verify"]}, {"colour": "green"}):
+        assert list(read_public_keys(one_key_set(key, **also))) == [str(key.key_id)]
+
+
+def test_keys_of_all_algorithms_stand_together_in_a_set_each_under_its_kid() -> None:
+    read = read_public_keys({"keys": [key.public_jwk() for key in (ED, ES, RS)]})
+    assert [*read] == [str(key.key_id) for key in (ED, ES, RS)]
+
+
+def test_two_keys_of_one_kid_are_refused_even_when_they_are_the_same_key() -> None:
+    for other in (ED, ES):
+        with pytest.raises(BadKeySet, match="key 1: its kid stands twice"):
+            read_public_keys({"keys": [ED.public_jwk(), other.public_jwk() | {"kid": str(ED.key_id)}]})
+
+
+@pytest.mark.parametrize(
+    "value", [None, [], {}, {"keys": None}, {"keys": {}}, {"keys": [None]}, {"keys": ["x"]}, ED.public_jwk()]
+)
+def test_what_is_no_set_of_keys_is_refused(value: object) -> None:
+    with pytest.raises(BadKeySet):
+        read_public_keys(value)
+
+
+@each_algorithm
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"kid": None},
+        {"kid": ""},
+        {"kid": 7},
+        {"kid": "k" * 256},
+        {"use": "enc"},
+        {"use": "SIG"},
+        {"use": ["sig"]},
+        {"key_ops": []},
+        {"key_ops": "verify"},
+        {"key_ops": ["sign"]},
+        {"key_ops": ["verify", "sign"]},
+        {"key_ops": ["verify", "verify"]},
+        {"key_ops": ["encrypt"]},
+        {"alg": None},
+        {"alg": "none"},
+        {"alg": "HS256"},
+        {"alg": "PS256"},
+        {"alg": "ES384"},
+        {"kty": None},
+        {"kty": "oct"},
+        {"kty": "oct", "k": "c2VjcmV0"},
+        {"crv": "P-384"},
+        {"crv": "X25519"},
+        {"d": "AQAB"},
+        {"k": "c2VjcmV0"},
+        {"p": "AQAB"},
+    ],
+    ids=str,
+)
+def test_a_key_that_is_not_to_verify_with_or_says_too_much_or_too_little_is_refused(
+    key: SigningKey, members: dict[str, Any]
+) -> None:
+    with pytest.raises(BadKeySet, match=r"^key 0: "):
+        read_public_keys(one_key_set(key, **members))
+
+
+@pytest.mark.parametrize(
+    ("key", "members"),
+    [
+        (ED, {"x": None}),
+        (ED, {"x": encoded(b"x" * 31)}),
+        (ED, {"x": encoded(b"x" * 33)}),
+        (ED, {"x": ED.public_jwk()["x"] + "="}),
+        (ED, {"x": ED.public_jwk()["x"][:-1] + "_"}),
+        (ES, {"y": None}),
+        (ES, {"y": ES.public_jwk()["x"]}),
+        (ES, {"x": encoded(bytes(32)), "y": encoded(bytes(32))}),
+        (ES, {"x": encoded(b"\0" + decoded(ES.public_jwk()["x"]))}),
+        (RS, {"n": None}),
+        (RS, {"n": ""}),
+        (RS, {"e": ""}),
+        (RS, {"n": segment_of(number_of(RSA_JWK["n"]), b"\0")}),
+        (RS, {"e": segment_of(65_537, b"\0")}),
+        (RS, {"e": segment_of(1)}),
+        (RS, {"e": segment_of(3)}),
+        (RS, {"e": segment_of(65_538)}),
+        (RS, {"e": segment_of(2**256 + 1)}),
+        (RS, {"n": segment_of(number_of(RSA_JWK["n"]) - 1)}),
+        (RS, {"n": segment_of(2**2046 + 1)}),
+        (RS, {"n": segment_of(2**4096 + 1)}),
+        (RS, {"n": "A" * 1_000_000}),
+    ],
+)
+def test_a_key_of_another_size_or_spelling_or_of_weak_numbers_is_refused(key: SigningKey, members: dict[str, Any]) -> None:
+    with pytest.raises(BadKeySet, match=r"^key 0: "):
+        read_public_keys(one_key_set(key, **members))
+
+
+def test_every_problem_of_a_set_is_named_with_its_key_and_no_key_material() -> None:
+    wrong = {**ES.public_jwk(), "d": "c2VjcmV0"}
+    with pytest.raises(BadKeySet) as refused:
+        read_public_keys({"keys": [ED.public_jwk() | {"use": "enc"}, RS.public_jwk(), wrong]})
+    assert refused.value.message == "key 0: not to verify with; key 2: has the private d"
+
+
+@pytest.mark.parametrize("bits", [1024, 2040])
+def test_a_private_rsa_key_that_is_too_short_is_no_key(bits: int) -> None:
+    short = rsa.generate_private_key(65_537, bits).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    with pytest.raises(BadKeySet, match=f"RSA of {bits} bits"):
+        SigningKey.from_private_bytes(uuid4(), "RS256", short)
+
+
+def _published() -> Iterator[tuple[str, str, object]]:
+    path = FOLDER / "vectors/jose-adversarial/json_web_key_test.json"
+    for group in json.loads(path.read_text())["testGroups"] if path.exists() else []:
+        yield from ((f"{case['tcId']} {case['comment']}", case["result"], group) for case in group["tests"])
+
+
+WYCHEPROOF_KEYS = [*_published()]
+
+
+@pytest.mark.parametrize(("name", "result", "group"), WYCHEPROOF_KEYS, ids=[name for name, _, _ in WYCHEPROOF_KEYS])
+def test_of_wycheproofs_key_sets_we_read_the_one_that_is_public_and_right(
+    name: str, result: str, group: dict[str, Any]
+) -> None:
+    for value in (group["private"], group.get("public")):
+        if name == "5 acceptsValid" and value is group["public"]:
+            assert (result, [*read_public_keys(value)]) == ("valid", ["kid-rsa-sign"])
+        else:
+            with pytest.raises(BadKeySet):
+                read_public_keys(value)
+
+
+def test_wycheproofs_rsa_key_of_a_broken_generator_is_refused_for_that() -> None:
+    path = vectors("vectors", "jose-adversarial", "json_web_key_test.json")
+    (broken,) = (group["public"] for group in json.loads(path.read_text())["testGroups"] if "roca" in group["comment"])
+    with pytest.raises(BadKeySet, match="CVE-2017-15361"):
+        read_public_keys(broken)
+
+
+def test_of_the_cookbooks_keys_the_public_rsa_key_is_read_once_it_says_its_algorithm() -> None:
+    read: dict[str, bool] = {}
+    for path in sorted(vectors("vectors", "jose-cookbook", "jwk").glob("*.json")):
+        jwk = json.loads(path.read_text())
+        with pytest.raises(BadKeySet):
+            read_public_keys({"keys": [jwk]})
+        try:
+            read_public_keys({"keys": [jwk | {"alg": {"RSA": "RS256", "EC": "ES256"}.get(jwk["kty"], jwk.get("alg"))}]})
+        except BadKeySet:
+            read[path.name] = False
+        else:
+            read[path.name] = True
+    assert [name for name, taken in read.items() if taken] == ["3_3.rsa_public_key.json"]
+    assert len(read) == 6
+
+
 # ------------------------------------------------------------------------------------------------- the vectors of others
 
 # Valid in Wycheproof or the cookbook, and made with a key that ours can be: the signature is verified by our function. As
 # tokens they are refused all the same, for their header.
-IN_PROFILE = {"json_web_crypto_test.json 18", "curve25519/jws.json"}
+IN_PROFILE = {
+    "json_web_crypto_test.json 18",
+    "json_web_crypto_test.json 33",
+    "json_web_key_test.json 5",
+    "curve25519/jws.json",
+}
 
 
 def _wycheproof() -> Iterator[tuple[str, str, str, list[dict[str, Any]]]]:
