@@ -593,12 +593,18 @@ def test_a_token_of_one_strategy_has_no_string_of_another_even_with_the_right_ke
     assert life.reason(token) == "allowed"
 
 
+def checked(body: str) -> str:
+    """Close a string with its checksum."""
+    return body + checksum(body)
+
+
 DISGUISES: dict[str, Callable[[str], str]] = {
     "without prefix and checksum": lambda text: text.removeprefix("tl_at_")[:-6],
     "without prefix": lambda text: text.removeprefix("tl_at_"),
     "with prefix": lambda text: f"tl_at_{text}",
-    "with prefix and checksum": lambda text: f"tl_at_{text}" + checksum(f"tl_at_{text}"),
-    "as a refresh token": lambda text: text.replace("tl_at_", "tl_rt_"),
+    "with prefix and checksum": lambda text: checked(f"tl_at_{text}"),
+    "as a refresh token": lambda text: checked(text.replace("tl_at_", "tl_rt_")[:-6]),
+    "as an access token": lambda text: checked(text.replace("tl_rt_", "tl_at_")[:-6]),
     "with another prefix": lambda text: f"tl_cs_{text.removeprefix('tl_at_')}",
     "with two segments more": lambda text: f"{text}..",
     "with two segments less": lambda text: ".".join(text.split(".")[:-2]),
