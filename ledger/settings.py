@@ -102,8 +102,10 @@ class Settings(BaseSettings):
 
     def _broken_rule_of_issuer(self) -> str | None:
         if not self.issuer:
-            needed = self.host not in _LOOPBACK
-            return "needed when TOKEN_LEDGER_HOST is not a loopback address" if needed else None
+            if self.host not in _LOOPBACK:
+                return "needed when TOKEN_LEDGER_HOST is not a loopback address"
+            # The port that is taken then is known to nobody beforehand.
+            return "needed when TOKEN_LEDGER_PORT is 0" if self.port == 0 else None
         no_url = "an https URL without user, query and fragment (RFC 8414 section 2)"
         # As it is written it stands in every token: what a parser would drop or read in two ways is refused.
         if _URL_CHARACTERS.fullmatch(self.issuer) is None:

@@ -57,8 +57,8 @@ def test_an_empty_variable_is_one_that_is_not_set(environment: Any) -> None:
 
 
 def test_settings_are_read_from_the_environment_and_given_ones_come_first(environment: Any) -> None:
-    settings = environment({"PORT": "9000", "WORKERS": "4", "DATABASE_URL": URL, "MASTER_KEY": KEY}, port=0)
-    assert (settings.port, settings.workers) == (0, 4)
+    settings = environment({"PORT": "9000", "WORKERS": "4", "DATABASE_URL": URL, "MASTER_KEY": KEY}, port=9001)
+    assert (settings.port, settings.workers) == (9001, 4)
     assert settings.database_url.get_secret_value() == URL
     assert settings.master_key.get_secret_value() == KEY
 
@@ -159,6 +159,11 @@ def test_another_issuer_is_refused(environment: Any, issuer: str) -> None:
 def test_who_serves_others_says_who_issues(environment: Any, host: str) -> None:
     assert refused(environment, {"HOST": host}) == ["ISSUER"]
     assert environment({"HOST": host, "ISSUER": "https://id.example"}).host == host
+
+
+def test_who_serves_on_a_port_that_nobody_knows_beforehand_says_who_issues(environment: Any) -> None:
+    assert refused(environment, {"PORT": "0"}) == ["ISSUER"]
+    assert environment({"PORT": "0", "ISSUER": "https://id.example"}).port == 0
 
 
 @pytest.mark.parametrize(

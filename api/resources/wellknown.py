@@ -15,13 +15,14 @@ class Metadata:
 
     def __init__(self, service: Service) -> None:
         issuer = service.settings.issuer_url()
+        base = issuer.rstrip("/")  # the issuer itself is told byte for byte (RFC 8414 section 2)
         methods = ["client_secret_basic", "client_secret_post"]
         self._metadata = {
             "issuer": issuer,
-            "token_endpoint": f"{issuer}/oauth/token",
-            "introspection_endpoint": f"{issuer}/oauth/introspect",
-            "revocation_endpoint": f"{issuer}/oauth/revoke",
-            "jwks_uri": f"{issuer}/.well-known/jwks.json",
+            "token_endpoint": f"{base}/oauth/token",
+            "introspection_endpoint": f"{base}/oauth/introspect",
+            "revocation_endpoint": f"{base}/oauth/revoke",
+            "jwks_uri": f"{base}/.well-known/jwks.json",
             "grant_types_supported": ["client_credentials", "refresh_token", "password"],
             "response_types_supported": [],
             "token_endpoint_auth_methods_supported": [*methods, "none"],
