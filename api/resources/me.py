@@ -56,13 +56,14 @@ class Me:
         reading = await read_state(service.pool, Keys(subjects=[caller.subject_id]))
         subject = reading.state.subjects[caller.subject_id]
         profile = await profile_of(service, subject.subject_id, subject.sealed_profile)
+        _, kept = await service.find(NOBODY)  # after the reading: it knows every role that the subject had there
         resp.media = {
             "subject_id": str(subject.subject_id),
             "kind": subject.kind,
             "username": profile.get("username"),
-            "roles": caller.kept.role_names(subject.role_ids),
+            "roles": kept.role_names(subject.role_ids),
             "clearance": subject.clearance,
-            "client": caller.kept.clients[caller.client_id].name,
+            "client": kept.clients[caller.client_id].name,
             "token_id": str(caller.token_id),
             "family_id": str(caller.family_id),
             "position": reading.position,

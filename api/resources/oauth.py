@@ -120,7 +120,11 @@ def _grant_of(client: Client, subject_id: UUID, scope: Scope, *, with_refresh: b
 
 
 class Introspection:
-    """POST /oauth/introspect, by the resource server of an API, about tokens for that API (RFC 7662)."""
+    """POST /oauth/introspect, by the resource server of an API, about access tokens for that API (RFC 7662).
+
+    A refresh token is not active, whoever asks: section 2.2 leaves it to the server what a protected resource is told. No
+    resource server ever has one to ask about but a stolen one, and its client learns all there is to know by using it.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
