@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from api.commands import carry_out
+from api.people import subject_key
 from api.scopes import Scope
 from api.service import NOBODY, Service
 from ledger import jsontext
@@ -23,7 +24,7 @@ from ledger.rotation import derive
 from ledger.states import Client, State, Strategy, Token
 from ledger.token_strings import MalformedToken, digest_matches, new_secret, read, secret_digest, write
 from ledger.tokens import Grant, GrantRefused, Made, issue, refresh
-from projections.reading import Keys, read_state
+from projections.reading import Keys, read_rotated_at, read_state
 from projections.reference import Kept
 
 
@@ -79,10 +80,12 @@ async def refresh_tokens(
     client: Client,
     text: str,
     scope: Scope,
+    presenter: bytes,
 ) -> Handout:
     """Use a refresh token: rotate it, or answer a lost rotation's successor again, or issue from a reusable one.
 
-    `scope`: audience and scope of the new access token, as far as they were asked for. GrantRefused for whatever does not
+    `scope`: audience and scope of the new access token, as far as they were asked for; `presenter`: who asks, to be sealed as
+    evidence. GrantRefused for whatever does not
     stand; reuse is recorded first, which revokes the family, and then refused in the same words.
     """
     try:
@@ -95,6 +98,11 @@ async def refresh_tokens(
         raise GrantRefused("unknown refresh token")
     if token.family_status == "revoked":
         raise GrantRefused("the family is revoked")  # a replay of a dead family costs this one lookup
+    sealed_presented_by = rotated_at = None
+    if client.refresh == "rotating":
+        sealed_presented_by = (await subject_key(service, token.subject_id)).seal(presenter, "presenter")
+        if token.family_generation is not None and token.generation < token.family_generation - 1:
+            rotated_at = await read_rotated_at(service.pool, token.family_id, token.generation + 1)
     retry_epoch, retry_key = await service.retry_keys.current(found.instant)
     successor = derive(retry_key, token.family_id, token.generation, secret)
     access_secret = successor.access_secret if client.strategy == "opaque" else None
@@ -120,6 +128,8 @@ async def refresh_tokens(
             direct=scope.direct,
             narrowed=scope.asked,
             api_ids=scope.api_ids if scope.apis_asked else None,
+            presented_rotated_at=rotated_at,
+            sealed_presented_by=sealed_presented_by,
         )
         _check_room(service, kept, events)
         return events
@@ -128,7 +138,7 @@ async def refresh_tokens(
     if not receipt.events:
         assert receipt.state is not None
         return await _successor_again(service, receipt.state, token_id, secret, receipt.position, receipt.instant)
-    (event,) = receipt.events
+    event = receipt.events[0]  # with revoke_access_on_rotation another one follows
     if isinstance(event, ReuseDetected):
         raise GrantRefused("a rotated refresh token was used again")
     assert isinstance(event, TokenIssued | TokenRotated)

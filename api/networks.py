@@ -1,8 +1,9 @@
 """From which network a request comes: what the connection says, or a proxy or gateway that may say so.
 
-Only budgets of password attempts go by it (ledger/guessing.py); no decision does.
+Budgets of password attempts go by it (ledger/guessing.py), and it is evidence of a rotation; no decision goes by it.
 """
 
+import json
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from falcon.asgi import Request
@@ -32,6 +33,12 @@ async def network_of_request(req: Request, service: Service) -> str:
         if not _is_among(address, proxies):
             return network_of(address) or network_of(peer)
     return network_of(peer)
+
+
+async def presenter_of(req: Request, service: Service) -> bytes:
+    """Answer who presents a refresh token, as evidence to be sealed: network and user agent, JSON."""
+    seen = {"network": await network_of_request(req, service), "user_agent": (req.get_header("User-Agent") or "")[:256]}
+    return json.dumps(seen).encode()
 
 
 async def _check_gateway(req: Request, service: Service) -> None:

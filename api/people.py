@@ -21,7 +21,7 @@ from ledger.statuses import stands
 from ledger.subjects import set_password
 from ledger.user_names import user_name_id
 from projections.reading import Keys, read_state
-from projections.sealed_keys import read_sealed_keys
+from projections.sealed_keys import read_sealed_keys, store_sealed_key
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +87,16 @@ async def _hash_anew(req: Request, service: Service, subject: Subject, password:
         )
     except (TryAgain, Refused) as error:  # also when it was changed meanwhile, and so hashed anew
         logger.info("a password was not hashed anew: %s", error.code)
+
+
+async def subject_key(service: Service, subject_id: UUID) -> SubjectKey:
+    """Answer the key that the subject's personal data is sealed under, made where a service account has none yet."""
+    sealed_keys = await read_sealed_keys(service.pool, [subject_id])
+    if subject_id not in sealed_keys:
+        # A client's service account comes without one. Two that make it at once: the first one's stays.
+        await store_sealed_key(service.pool, subject_id, "subject", SubjectKey.new().sealed(service.master, subject_id))
+        sealed_keys = await read_sealed_keys(service.pool, [subject_id])
+    return SubjectKey.open(service.master, subject_id, sealed_keys[subject_id])
 
 
 async def profile_of(service: Service, subject_id: UUID, sealed_profile: bytes | None) -> dict[str, Any]:

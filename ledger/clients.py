@@ -50,6 +50,7 @@ class ClientSettings:
     refresh_idle_seconds: int = 14 * DAY_SECONDS
     refresh_absolute_seconds: int = 90 * DAY_SECONDS
     retry_window_seconds: int = 30
+    revoke_access_on_rotation: bool = False
     api_ids: tuple[UUID, ...] = ()
     serves_api_id: UUID | None = None
 
@@ -104,6 +105,7 @@ def register(
         refresh_idle_seconds=settings.refresh_idle_seconds,
         refresh_absolute_seconds=settings.refresh_absolute_seconds,
         retry_window_seconds=settings.retry_window_seconds,
+        revoke_access_on_rotation=settings.revoke_access_on_rotation,
         api_ids=settings.api_ids,
         serves_api_id=settings.serves_api_id,
         subject_id=None,

@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from ledger.states import (
     CONFIG,
     Api,
+    Binary,
     Client,
     Family,
     Key,
@@ -185,7 +186,11 @@ class FamilyRevoked(FamilyChanged):
 
 @dataclass(frozen=True, slots=True, config=CONFIG)
 class ReuseDetected(FamilyChanged):
-    """A rotated refresh token was presented again, not as a retry: the family is revoked (RFC 9700 section 4.14.2)."""
+    """A rotated refresh token was presented again, not as a retry: the family is revoked (RFC 9700 section 4.14.2).
+
+    The evidence: `seconds_since_rotation` of the presented one; who presented it, and in `family` who had rotated last, each
+    sealed under the subject's key (network, user agent); and what it looks like, `verdict`: rotation.py.
+    """
 
     TYPE: ClassVar[str] = "reuse_detected"
     STREAM: ClassVar[str] = "family_id"
@@ -193,6 +198,8 @@ class ReuseDetected(FamilyChanged):
     generation_presented: int
     generation_current: int
     seconds_since_rotation: int
+    verdict: Literal["race", "fork", "theft"]
+    sealed_presented_by: Binary | None
 
 
 # ------------------------------------------------------------------------------------------------------------- subjects

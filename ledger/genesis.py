@@ -129,6 +129,7 @@ def _console() -> list[Event]:
         refresh_idle_seconds=14 * DAY_SECONDS,
         refresh_absolute_seconds=90 * DAY_SECONDS,
         retry_window_seconds=30,
+        revoke_access_on_rotation=False,
         api_ids=(LEDGER_API,),
         serves_api_id=None,
         subject_id=None,

@@ -11,7 +11,7 @@ what is left is said in docs/decisions.md, "Rotation".
 import hmac
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -51,3 +51,21 @@ def derive(epoch_key: bytes, family_id: UUID, generation: int, presented_secret:
         return HKDF(SHA256(), 32, salt=None, info=info).derive(seed)
 
     return Successor(secret(b"token-ledger/refresh"), secret(b"token-ledger/access"))
+
+
+Verdict = Literal["race", "fork", "theft"]
+# A race is told from a theft by time alone: whoever shares a token between processes is this fast.
+RACE_SECONDS: Final = 30
+
+
+def verdict_of(presented: int, current: int, seconds_since_rotation: float, window_seconds: int) -> Verdict:
+    """Say what a reuse looks like, for whoever looks into it; every one revokes the family. A retry is none of these: it is
+    the immediate predecessor within the window, and is answered again.
+
+    race: two used the token at almost the same time, and one of them has used the successor already (or the window is 0).
+    fork: the successor was never used: a thief and the client hold one each, or an answer was lost for longer than the window.
+    theft: the successor was used long ago: both branches are alive.
+    """
+    if seconds_since_rotation < max(window_seconds, RACE_SECONDS):
+        return "race"
+    return "fork" if presented == current - 1 else "theft"

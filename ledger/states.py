@@ -81,6 +81,7 @@ class Family:
     access_token_id: UUID | None
     rotated_at: datetime | None
     retry_epoch: int | None
+    sealed_rotated_by: Binary | None
     started_at: datetime
     expires_at: datetime
     status: Literal["active", "suspended", "revoked"]
@@ -146,6 +147,7 @@ class Client:
     refresh_idle_seconds: int
     refresh_absolute_seconds: int
     retry_window_seconds: int
+    revoke_access_on_rotation: bool
     api_ids: tuple[UUID, ...]
     serves_api_id: UUID | None
     subject_id: UUID | None

@@ -24,6 +24,7 @@ from ledger.events import (
     TokenStateChanged,
     TokenSuspended,
 )
+from ledger.rotation import verdict_of
 from ledger.states import Client, Family, State, Strategy, Subject, Token, TokenState
 from ledger.statuses import stands
 
@@ -149,6 +150,7 @@ def issue(state: State, now: datetime, *, family_id: UUID, grant: Grant, made: M
         access_token_id=made.access_token_id,
         rotated_at=None,
         retry_epoch=None,
+        sealed_rotated_by=None,
         started_at=started_at,
         expires_at=access_ends_at if refresh == "off" else ends_at,
         status="active",
@@ -206,12 +208,16 @@ def refresh(
     direct: bool,
     narrowed: bool,
     api_ids: tuple[UUID, ...] | None = None,
+    presented_rotated_at: datetime | None = None,
+    sealed_presented_by: bytes | None = None,
 ) -> list[Event]:
     """Use a refresh token whose secret was found right: RFC 9700 section 4.14.2.
 
     Of a one-time token: TokenRotated by compare-and-set on the family's version; no event at all for a retry (the
     immediate predecessor, within the client's window, its successor not used: answer the same successor again);
-    ReuseDetected, which revokes the family, for anything else. Of a reusable one: TokenIssued.
+    ReuseDetected, which revokes the family, for anything else. Of a reusable one: TokenIssued. With the client's
+    `revoke_access_on_rotation` the access token of the generation before is revoked as well.
+    `presented_rotated_at`: when the presented token was rotated, if that was not just now; `sealed_presented_by`: who asks.
     `narrowed` with `role_ids` and `direct`: the scope of the new access token; the refresh token's stays (RFC 6749
     section 6). `api_ids`: its audience; None: that of the grant, as far as it is still the client's. Nor does it name a
     role that the subject has lost: who checks a token offline knows nothing else. GrantRefused, and nothing recorded, for a
@@ -234,7 +240,7 @@ def refresh(
     if token.generation != family.generation:
         if _is_retry(token, family, client, now):
             return []
-        return [_reuse(token, family, now)]
+        return [_reuse(token, family, client, now, presented_rotated_at, sealed_presented_by)]
     _check_made(state, client, made)
     if narrowed and not _narrower(token, role_ids, direct):
         raise GrantRefused("the scope is wider than the grant's", "invalid_scope")
@@ -285,22 +291,32 @@ def refresh(
         issued_at=issued_at,
         expires_at=min(issued_at + timedelta(seconds=client.refresh_idle_seconds), family.expires_at),
     )
-    return [
-        TokenRotated(
-            family_id=family.family_id,
-            subject_id=token.subject_id,
-            client_id=token.client_id,
-            tokens=(access, successor),
-            family=replace(
-                family,
-                generation=generation,
-                refresh_token_id=made.refresh_token_id,
-                access_token_id=made.access_token_id,
-                rotated_at=now,
-                retry_epoch=retry_epoch,
-            ),
-        )
-    ]
+    rotated = TokenRotated(
+        family_id=family.family_id,
+        subject_id=token.subject_id,
+        client_id=token.client_id,
+        tokens=(access, successor),
+        family=replace(
+            family,
+            generation=generation,
+            refresh_token_id=made.refresh_token_id,
+            access_token_id=made.access_token_id,
+            rotated_at=now,
+            retry_epoch=retry_epoch,
+            sealed_rotated_by=sealed_presented_by,
+        ),
+    )
+    if not client.revoke_access_on_rotation or family.access_token_id is None:
+        return [rotated]
+    before = TokenState(family.access_token_id, "revoked", "its refresh token was rotated", None)
+    revoked = TokenRevoked(
+        family_id=family.family_id,
+        token_id=before.token_id,
+        subject_id=token.subject_id,
+        client_id=token.client_id,
+        token_state=before,
+    )
+    return [rotated, revoked]
 
 
 def _is_retry(token: Token, family: Family, client: Client, now: datetime) -> bool:
@@ -314,7 +330,15 @@ def _seconds_since_rotation(family: Family, now: datetime) -> float:
     return max(0.0, (now - family.rotated_at).total_seconds())
 
 
-def _reuse(token: Token, family: Family, now: datetime) -> Event:
+def _reuse(
+    token: Token, family: Family, client: Client, now: datetime, rotated_at: datetime | None, sealed_by: bytes | None
+) -> Event:
+    # Of the immediate predecessor the family knows it. Of an older one whoever asks has looked it up: unless it became older
+    # while this was decided, just now.
+    if token.generation < family.generation - 1 and rotated_at is not None:
+        seconds = max(0.0, (now - rotated_at).total_seconds())
+    else:
+        seconds = _seconds_since_rotation(family, now)
     return ReuseDetected(
         family_id=family.family_id,
         subject_id=token.subject_id,
@@ -322,7 +346,9 @@ def _reuse(token: Token, family: Family, now: datetime) -> Event:
         token_id=token.token_id,
         generation_presented=token.generation,
         generation_current=family.generation,
-        seconds_since_rotation=int(_seconds_since_rotation(family, now)),
+        seconds_since_rotation=int(seconds),
+        verdict=verdict_of(token.generation, family.generation, seconds, client.retry_window_seconds),
+        sealed_presented_by=sealed_by,
         family=replace(family, status="revoked", status_reason="a rotated refresh token was used again", status_until=None),
     )
 

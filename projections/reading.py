@@ -6,6 +6,7 @@ of its key, found by one probe.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -143,3 +144,15 @@ async def read_state(pool: Pool, keys: Keys) -> Reading[State]:
         standing_rules=frozenset((UUID(role_id), UUID(rule_id)) for role_id, rule_id in standing_rules or ()),
     )
     return Reading(state, dict(zip(streams, versions or (), strict=True)), position, instant)
+
+
+ROTATED_AT: Final = """
+SELECT v.rotated_at FROM views.families v WHERE v.family_id = %s AND v.generation = %s ORDER BY v.position LIMIT 1
+"""
+
+
+async def read_rotated_at(pool: Pool, family_id: UUID, generation: int) -> datetime | None:
+    """Answer when a generation of a family was made. Reads no more rows than the family has: once, for it is revoked then."""
+    async with pool.connection() as connection:
+        row = await (await connection.execute(ROTATED_AT, (family_id, generation))).fetchone()
+    return None if row is None else row[0]

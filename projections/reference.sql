@@ -14,6 +14,7 @@ CREATE TABLE clients (
   refresh_idle_seconds integer NOT NULL,
   refresh_absolute_seconds integer NOT NULL,
   retry_window_seconds integer NOT NULL,
+  revoke_access_on_rotation boolean NOT NULL,
   api_ids uuid[] NOT NULL,         -- the APIs its tokens may be for
   serves_api_id uuid,              -- the API it asks about: a resource server or gateway
   subject_id uuid,                 -- the service account it is under client_credentials
@@ -28,15 +29,15 @@ GRANT SELECT ON clients TO ledger_service;
 CREATE FUNCTION fold_clients(p_from bigint, p_to bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO clients (client_id, position, name, kind, secret_digests, grants, strategy, refresh, access_lifetime_seconds,
-      refresh_idle_seconds, refresh_absolute_seconds, retry_window_seconds, api_ids, serves_api_id, subject_id, cutoff_position,
+      refresh_idle_seconds, refresh_absolute_seconds, retry_window_seconds, revoke_access_on_rotation, api_ids, serves_api_id, subject_id, cutoff_position,
       status, status_reason, status_until)
     SELECT c.client_id, e.position, c.name, c.kind, c.secret_digests, c.grants, c.strategy, c.refresh, c.access_lifetime_seconds,
-        c.refresh_idle_seconds, c.refresh_absolute_seconds, c.retry_window_seconds, c.api_ids, c.serves_api_id, c.subject_id,
+        c.refresh_idle_seconds, c.refresh_absolute_seconds, c.retry_window_seconds, c.revoke_access_on_rotation, c.api_ids, c.serves_api_id, c.subject_id,
         CASE WHEN (e.payload ->> 'cuts_off')::boolean THEN e.position ELSE c.cutoff_position END, c.status, c.status_reason, c.status_until
       FROM history e
       CROSS JOIN LATERAL jsonb_to_record(e.payload -> 'client') AS c(client_id uuid, name text, kind text, secret_digests text[],
         grants text[], strategy text, refresh text, access_lifetime_seconds integer, refresh_idle_seconds integer,
-        refresh_absolute_seconds integer, retry_window_seconds integer, api_ids uuid[], serves_api_id uuid, subject_id uuid,
+        refresh_absolute_seconds integer, retry_window_seconds integer, revoke_access_on_rotation boolean, api_ids uuid[], serves_api_id uuid, subject_id uuid,
         cutoff_position bigint, status text, status_reason text, status_until timestamptz)
       WHERE e.position BETWEEN p_from AND p_to
         AND e.type IN ('client_registered', 'client_changed', 'client_secret_rotated', 'client_suspended', 'client_reinstated', 'client_tokens_revoked');

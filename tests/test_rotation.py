@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.rotation import EPOCH_SECONDS, KEPT_SECONDS, Successor, derive, epoch_of, expired_before
+from ledger.rotation import EPOCH_SECONDS, KEPT_SECONDS, Successor, derive, epoch_of, expired_before, verdict_of
 
 EPOCH_KEY = bytes(range(32))
 FAMILY = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
@@ -104,3 +104,26 @@ def test_a_key_is_there_for_every_retry_and_goes_ten_minutes_after_the_last(seco
         assert expired_before(now + timedelta(seconds=later)) <= epoch
     assert expired_before(at(ends + KEPT_SECONDS) - timedelta(microseconds=1)) <= epoch
     assert expired_before(at(ends + KEPT_SECONDS)) == epoch + 1
+
+
+# ------------------------------------------------------------------------------------------- what a reuse looks like
+
+
+@pytest.mark.parametrize(
+    ("presented", "current", "seconds", "window", "verdict"),
+    [
+        (2, 3, 0.0, 0, "race"),
+        (2, 3, 29.9, 0, "race"),
+        (1, 3, 29.9, 30, "race"),
+        (2, 3, 30.0, 0, "fork"),
+        (2, 3, 299.0, 300, "race"),
+        (2, 3, 300.0, 300, "fork"),
+        (2, 3, 1e7, 30, "fork"),
+        (1, 3, 30.0, 30, "theft"),
+        (1, 300, 1e7, 0, "theft"),
+    ],
+)
+def test_a_reuse_is_told_by_time_and_generation(
+    presented: int, current: int, seconds: float, window: int, verdict: str
+) -> None:
+    assert verdict_of(presented, current, seconds, window) == verdict

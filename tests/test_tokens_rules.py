@@ -133,6 +133,7 @@ def test_an_access_token_and_a_refresh_token_are_issued_into_a_new_family() -> N
         access_token_id=made.access_token_id,
         rotated_at=None,
         retry_epoch=None,
+        sealed_rotated_by=None,
         started_at=SECOND,
         expires_at=SECOND + timedelta(days=90),
         status="active",
@@ -594,6 +595,8 @@ def test_a_use_at_the_end_of_the_window_is_reuse(window: int) -> None:
             generation_presented=2,
             generation_current=3,
             seconds_since_rotation=int(after.total_seconds()),
+            verdict="race" if after < seconds(max(window, 30)) else "fork",
+            sealed_presented_by=None,
             family=replace(
                 given.family, status="revoked", status_reason="a rotated refresh token was used again", status_until=None
             ),

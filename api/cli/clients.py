@@ -26,6 +26,11 @@ def settings_options(function: Function) -> Function:
         click.option("--refresh-idle", type=int, metavar="SECONDS", help="How long a refresh token lives unused."),
         click.option("--refresh-absolute", type=int, metavar="SECONDS", help="How long a family lives at most."),
         click.option("--retry-window", type=int, metavar="SECONDS", help="How long a lost rotation can be fetched again."),
+        click.option(
+            "--revoke-access/--keep-access",
+            default=None,
+            help="Whether a rotation revokes the access token before; at first kept.",
+        ),
     )
     for option in reversed(options):
         function = option(function)
@@ -44,6 +49,7 @@ def chosen(settings: dict[str, Any]) -> dict[str, Any]:
         refresh_idle_seconds=settings["refresh_idle"],
         refresh_absolute_seconds=settings["refresh_absolute"],
         retry_window_seconds=settings["retry_window"],
+        revoke_access_on_rotation=settings["revoke_access"],
     )
 
 

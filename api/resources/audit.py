@@ -3,6 +3,7 @@
 For whoever may GET /v1/**: auditors, operators, administrators. What is withheld and why: docs/audit.md.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,6 +22,7 @@ from ledger.clients import client_id_of
 from ledger.errors import InvalidInput, Problem, UnknownApi, UnknownClient, UnknownSubject
 from ledger.events import EVENT_TYPES
 from ledger.instants import rfc3339
+from ledger.sealing import SubjectKey
 from ledger.standing import Standing, standing_of
 from ledger.states import Client, Subject
 from ledger.statuses import stands
@@ -41,6 +43,7 @@ from projections.audit import (
 from projections.lookup import look_up
 from projections.reading import Keys, read_state
 from projections.reference import Kept, read_reference_as_of
+from projections.sealed_keys import read_sealed_keys
 
 MAX_TYPES: Final = 20
 IDS: Final = ("subject_id", "token_id", "family_id", "role_id", "key_id", "actor_id")
@@ -142,6 +145,7 @@ class AuditTimeline:
                     "about": _about(event, timeline.of),
                     "why": _why(event),
                     "after": timeline.after.get(event.position),
+                    **({"evidence": await _evidence(service, event)} if event.type == "reuse_detected" else {}),
                 }
                 for event in timeline.page.events
             ],
@@ -472,3 +476,23 @@ def _who(event: RecordedEvent, names: Mapping[UUID, str], kept: Kept) -> dict[st
         client = kept.clients.get(UUID(actor["id"]))
         name = None if client is None else client.name
     return {"kind": actor["kind"], "id": actor["id"], "name": name, "authenticated_by": actor["authenticated_by"]}
+
+
+async def _evidence(service: Service, event: RecordedEvent) -> dict[str, Any]:
+    """Answer what is known of a reuse: what was presented, what it looks like, and who, as far as the subject is not erased."""
+    payload = event.payload
+    subject_id = UUID(payload["subject_id"])
+    sealed_keys = await read_sealed_keys(service.pool, [subject_id])
+    key = SubjectKey.open(service.master, subject_id, sealed_keys[subject_id]) if subject_id in sealed_keys else None
+
+    def opened(sealed: str | None) -> Any:
+        return None if key is None or sealed is None else json.loads(key.unseal(bytes.fromhex(sealed), "presenter"))
+
+    return {
+        "generation_presented": payload["generation_presented"],
+        "generation_current": payload["generation_current"],
+        "seconds_since_rotation": payload["seconds_since_rotation"],
+        "verdict": payload["verdict"],
+        "presented_by": opened(payload["sealed_presented_by"]),
+        "rotated_by": opened(payload["family"]["sealed_rotated_by"]),
+    }

@@ -42,6 +42,7 @@ class Settings(Body):
     refresh_idle_seconds: int = DEFAULTS.refresh_idle_seconds
     refresh_absolute_seconds: int = DEFAULTS.refresh_absolute_seconds
     retry_window_seconds: int = DEFAULTS.retry_window_seconds
+    revoke_access_on_rotation: bool = DEFAULTS.revoke_access_on_rotation
     apis: Annotated[tuple[str, ...], Field(max_length=clients.MAX_APIS)] = ()
     serves: str | None = None
 
@@ -247,6 +248,7 @@ def _answer(client: Client, kept: Kept, instant: datetime) -> dict[str, Any]:
         "refresh_idle_seconds": client.refresh_idle_seconds,
         "refresh_absolute_seconds": client.refresh_absolute_seconds,
         "retry_window_seconds": client.retry_window_seconds,
+        "revoke_access_on_rotation": client.revoke_access_on_rotation,
         "apis": [kept.apis[api_id].name for api_id in client.api_ids],
         "serves": None if client.serves_api_id is None else kept.apis[client.serves_api_id].name,
         "subject_id": None if client.subject_id is None else str(client.subject_id),

@@ -18,6 +18,7 @@ from api.body import read_form
 from api.commands import carry_out, make_envelope
 from api.errors import OAuthError
 from api.issuing import issue_tokens, refresh_tokens, token_answer
+from api.networks import presenter_of
 from api.people import check_password_of
 from api.scopes import Scope, read_scope
 from api.service import NOBODY, Service
@@ -89,7 +90,9 @@ class TokenEndpoint:
             if "refresh_token" not in form:
                 raise OAuthError("invalid_request", "refresh_token is missing")
             envelope = make_envelope(req, service, actor, repeatable=False)
-            handout = await refresh_tokens(service, envelope, client, form["refresh_token"], scope)
+            handout = await refresh_tokens(
+                service, envelope, client, form["refresh_token"], scope, await presenter_of(req, service)
+            )
             return token_answer(service, kept, handout)
         if grant_type == "client_credentials":
             if client.subject_id is None:

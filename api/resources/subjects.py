@@ -12,7 +12,7 @@ from api.asking import authorize
 from api.body import Body, read_body, read_optional_body
 from api.commands import carry_out, make_envelope
 from api.pages import read_choice, read_limit, read_query, read_uuid, uuid_of
-from api.people import profiles_of
+from api.people import profiles_of, subject_key
 from api.resources.bodies import Because, RuleBody, RuleIds, Suspension, rule_answer, status_of
 from api.service import Service
 from ledger import subjects
@@ -28,7 +28,7 @@ from ledger.user_names import user_name_id
 from projections.listing import FIRST, list_permissions, list_subjects
 from projections.reading import Keys, read_state
 from projections.reference import Kept
-from projections.sealed_keys import destroy_sealed_key, read_sealed_keys, store_sealed_key
+from projections.sealed_keys import destroy_sealed_key, store_sealed_key
 
 KINDS: Final = ("person", "service")
 STATUSES: Final = ("active", "suspended", "erased")
@@ -460,13 +460,7 @@ class Subjects:
             raise UnknownSubject(subject_id)
         if row.status == "erased":
             raise SubjectIsErased(subject_id)
-        sealed_keys = await read_sealed_keys(service.pool, [subject_id])
-        if subject_id not in sealed_keys:
-            # A client's service account comes without one. Two that make it at once: the first one's stays.
-            sealed_key = SubjectKey.new().sealed(service.master, subject_id)
-            await store_sealed_key(service.pool, subject_id, "subject", sealed_key)
-            sealed_keys = await read_sealed_keys(service.pool, [subject_id])
-        return row, SubjectKey.open(service.master, subject_id, sealed_keys[subject_id])
+        return row, await subject_key(service, subject_id)
 
 
 def _answer(row: Subject, profiles: dict[UUID, dict[str, Any]], kept: Kept, instant: datetime) -> dict[str, Any]:

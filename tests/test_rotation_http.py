@@ -1,0 +1,96 @@
+"""One-time refresh tokens over HTTP: what is recorded of a reuse, and what a rotation leaves alone."""
+
+from typing import Any
+
+import httpx
+
+from tests.calls import App, Person, evaluate, first_party, login, new_api, new_person, ok, refresh, resource_server
+from tests.conftest import Clock
+
+
+def rotating(admin: httpx.Client, http: httpx.Client, **settings: Any) -> tuple[App, App, Person, dict[str, Any]]:
+    """Answer a client with one-time refresh tokens, who asks about them, a person and what it was given at login."""
+    api = new_api(admin, {"reader": ["allow GET /orders/**"]})
+    app = first_party(admin, api, refresh="rotating", **settings)
+    person = new_person(admin, f"{api}:reader")
+    return app, resource_server(admin, api), person, login(http, person, app)
+
+
+def evidence_of(admin: httpx.Client, family_id: str) -> dict[str, Any]:
+    """Answer the evidence of the one reuse that was recorded in a family."""
+    entries = ok(admin.get("/v1/audit/timeline", params={"family_id": family_id}))["entries"]
+    (reuse,) = [entry for entry in entries if entry["what"] == "reuse_detected"]
+    evidence: dict[str, Any] = reuse["evidence"]
+    return evidence
+
+
+def agent(name: str) -> dict[str, str]:
+    return {"User-Agent": name}
+
+
+def test_a_thief_who_uses_an_old_branch_is_recorded_with_both_who_used_it(
+    admin: httpx.Client, http: httpx.Client, server_clock: Clock
+) -> None:
+    app, _, person, first = rotating(admin, http)
+    form = {"grant_type": "refresh_token", "client_id": app.name}
+    second = ok(http.post("/oauth/token", data=form | {"refresh_token": first["refresh_token"]}, headers=agent("the client")))
+    server_clock.advance(100)
+    ok(http.post("/oauth/token", data=form | {"refresh_token": second["refresh_token"]}, headers=agent("the client")))
+    server_clock.advance(100)
+    stolen = http.post("/oauth/token", data=form | {"refresh_token": first["refresh_token"]}, headers=agent("the thief"))
+    assert (stolen.status_code, stolen.json()["error"]) == (400, "invalid_grant")
+    evidence = evidence_of(admin, first["family_id"])
+    assert evidence == {
+        "generation_presented": 1,
+        "generation_current": 3,
+        "seconds_since_rotation": evidence["seconds_since_rotation"],
+        "verdict": "theft",
+        "presented_by": {"network": "127.0.0.1/32", "user_agent": "the thief"},
+        "rotated_by": {"network": "127.0.0.1/32", "user_agent": "the client"},
+    }
+    assert 199 <= evidence["seconds_since_rotation"] <= 210
+    events = ok(admin.get("/v1/audit/events", params={"family_id": first["family_id"]}))
+    assert "the thief" not in str(events)
+    ok(admin.post(f"/v1/subjects/{person.subject_id}/erase"))
+    erased = evidence_of(admin, first["family_id"])
+    assert (erased["verdict"], erased["presented_by"], erased["rotated_by"]) == ("theft", None, None)
+
+
+def test_a_fork_and_a_race_are_told_apart(admin: httpx.Client, http: httpx.Client, server_clock: Clock) -> None:
+    app, _, _, lost = rotating(admin, http)
+    ok(refresh(http, app, lost["refresh_token"]))
+    server_clock.advance(31)
+    assert refresh(http, app, lost["refresh_token"]).status_code == 400
+    assert evidence_of(admin, lost["family_id"])["verdict"] == "fork"
+
+    app, _, _, shared = rotating(admin, http)
+    successor = ok(refresh(http, app, shared["refresh_token"]))
+    ok(refresh(http, app, successor["refresh_token"]))
+    assert refresh(http, app, shared["refresh_token"]).status_code == 400
+    assert evidence_of(admin, shared["family_id"])["verdict"] == "race"
+
+
+def test_a_dead_family_that_is_presented_again_and_again_writes_nothing(admin: httpx.Client, http: httpx.Client) -> None:
+    app, _, _, first = rotating(admin, http, retry_window_seconds=0)
+    ok(refresh(http, app, first["refresh_token"]))
+    assert refresh(http, app, first["refresh_token"]).status_code == 400
+    head = http.get("/readyz").json()["position"]
+    assert [refresh(http, app, first["refresh_token"]).status_code for _ in range(20)] == [400] * 20
+    assert http.get("/readyz").json()["position"] == head
+
+
+def test_a_rotation_leaves_the_running_access_token_alone_unless_the_client_wants_it_revoked(
+    admin: httpx.Client, http: httpx.Client
+) -> None:
+    app, asker, _, first = rotating(admin, http)
+    ok(refresh(http, app, first["refresh_token"]))
+    assert evaluate(http, asker, first["access_token"])["decision"]
+
+    app, asker, _, first = rotating(admin, http, revoke_access_on_rotation=True)
+    second = ok(refresh(http, app, first["refresh_token"]))
+    assert evaluate(http, asker, first["access_token"])["context"]["reason"] == "token_revoked"
+    again = ok(refresh(http, app, first["refresh_token"]))
+    assert again["refresh_token"] == second["refresh_token"]
+    assert evaluate(http, asker, again["access_token"])["decision"]
+    entries = ok(admin.get("/v1/audit/timeline", params={"token_id": first["token_id"]}))["entries"]
+    assert entries[-1]["why"] == "its refresh token was rotated"
