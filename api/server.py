@@ -4,7 +4,10 @@
 Ctrl-C does not reach it, and is stopped last; workers open their connections after the fork.
 """
 
+import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -26,6 +29,8 @@ from projections.sealed_keys import Resealed, ready_master_key, reseal
 DATABASE: Final = "token_ledger"
 STOP_SECONDS: Final = 30
 CUT_OFF_SECONDS: Final = 20
+# ledger/embedded.py waits for the workers of a killed server a little longer than this.
+ALONE_SECONDS: Final = 0.5
 
 
 class Worker(UvicornWorker):  # type: ignore[misc] # uvicorn-worker has no types
@@ -42,6 +47,20 @@ class Worker(UvicornWorker):  # type: ignore[misc] # uvicorn-worker has no types
         # Before gunicorn kills: whoever does not finish a request is cut off, and what waits to be recorded is not.
         "timeout_graceful_shutdown": CUT_OFF_SECONDS,
     }
+
+    async def _serve(self) -> None:
+        watching = asyncio.create_task(self._end_with_the_server(), name="watching the server")
+        try:
+            await super()._serve()
+        finally:
+            watching.cancel()
+
+    async def _end_with_the_server(self) -> None:
+        # gunicorn's workers look whether their parent lives, uvicorn's do not: those of a server that was killed would keep
+        # its port and the lock on its data folder, and the next one could not start.
+        while os.getppid() == self.ppid:  # noqa: ASYNC110 - nobody tells a process that its parent ended
+            await asyncio.sleep(ALONE_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Server(BaseApplication):  # type: ignore[misc] # gunicorn has no types

@@ -44,8 +44,8 @@ _SOCKET_PATH_BYTES = 103  # sun_path with its NUL: 108 bytes on Linux, 104 on ma
 _READY_SECONDS = 120  # a start after a crash first recovers, up to max_wal_size (1 GB) of log
 _FAST_STOP_SECONDS = 30
 _IMMEDIATE_STOP_SECONDS = 10
-# The workers of a service that was killed notice within a second or two, and hold its lock until then.
-_OWNER_PATIENCE_SECONDS = 3
+# The workers of a service that was killed notice within a second, finish what they were asked, and hold its lock until then.
+_OWNER_PATIENCE_SECONDS = 5
 _POLL_SECONDS = 0.01
 
 _LOG_BYTES = 4 * 1024 * 1024
