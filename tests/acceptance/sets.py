@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from typing import Final
 
-from tests.acceptance import corpus, killing, load, rotation
+from tests.acceptance import combinations, corpus, fresh_clone, killing, load, login_timing, rotation
 from tests.acceptance.points import Point
 
 SETS: Final[Mapping[str, Mapping[str, Point]]] = {
     "runs": {
+        "fresh-clone": fresh_clone.run,
         "corpus": corpus.run,
+        "combinations": combinations.run,
         "load": load.run,
         "killing": killing.run,
         "rotation": rotation.run,
+        "login-timing": login_timing.run,
     },
 }
