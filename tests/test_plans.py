@@ -123,6 +123,7 @@ async def _read_state(connection: Connection, keys: int) -> None:
         "api_ids": ids("api", keys),
         "role_ids": ids("role", keys),
         "key_ids": ids("key", keys),
+        "lockout_ids": ids("lockout", keys),
         "administrators": True,
         "rule_roles": ids("role", keys),
         "rule_ids": ids("rule", keys),
