@@ -1,12 +1,14 @@
 """Strict JSON (RFC 8259, I-JSON's rules of RFC 7493 and ours): what PostgreSQL and every reader understand alike."""
 
 import json
+import re
 from typing import Any, Final, NoReturn
 
 from ledger.errors import InvalidInput
 
 MAX_INTEGER: Final = 2**53 - 1
 MAX_DEPTH: Final = 32
+_UNSPEAKABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
 def loads(data: bytes, *, max_bytes: int, floats: bool = False) -> object:
@@ -19,12 +21,7 @@ def loads(data: bytes, *, max_bytes: int, floats: bool = False) -> object:
     except UnicodeDecodeError:
         raise InvalidInput.of("", "UTF-8") from None
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_members,
-            parse_constant=_no_constant,
-            parse_int=_integer,
-        )
+        value = _DECODER.decode(text)
     except InvalidInput:
         raise
     except (ValueError, RecursionError):
@@ -47,7 +44,7 @@ def _check(value: object, field: str, depth: int, floats: bool) -> None:
     if depth > MAX_DEPTH:
         raise InvalidInput.of(field[:200], f"nested no deeper than {MAX_DEPTH}")
     if isinstance(value, str):
-        if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        if _UNSPEAKABLE.search(value) is not None:
             raise InvalidInput.of(field[:200], "no NUL and no lone surrogate")
     elif isinstance(value, dict):
         for name, member in value.items():
@@ -81,3 +78,7 @@ def _integer(digits: str) -> int:
 
 def _no_constant(_: str) -> NoReturn:
     raise InvalidInput.of("", "NaN and Infinity are not JSON")
+
+
+# Made once: `json.loads` with hooks makes one a call.
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_no_constant, parse_int=_integer)

@@ -15,6 +15,7 @@ from ledger.errors import InvalidInput
 MAX_PATH_CHARACTERS: Final = 8_192
 MAX_SEGMENTS: Final = 64
 MAX_TEMPLATE_CHARACTERS: Final = 2_048
+_CONTROL: Final = re.compile("[\0-\x1f\x7f-\x9f]")
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.-]{0,63})\}")
@@ -76,7 +77,7 @@ def _decoded(segment: str) -> str:
             raise PathRefused("path_double_encoded")
     if "\\" in segment:
         raise PathRefused("path_backslash")
-    if any(character < " " or "\x7f" <= character <= "\x9f" for character in segment):
+    if _CONTROL.search(segment) is not None:
         raise PathRefused("path_control_character")
     return segment
 
