@@ -98,6 +98,8 @@ async def refresh_tokens(
         raise GrantRefused("unknown refresh token")
     if token.family_status == "revoked":
         raise GrantRefused("the family is revoked")  # a replay of a dead family costs this one lookup
+    if token.subject_status == "erased":
+        raise GrantRefused("the subject was erased")  # its key was destroyed, and is not to be made again below
     sealed_presented_by = rotated_at = None
     if client.refresh == "rotating":
         sealed_presented_by = (await subject_key(service, token.subject_id)).seal(presenter, "presenter")

@@ -90,7 +90,10 @@ async def _hash_anew(req: Request, service: Service, subject: Subject, password:
 
 
 async def subject_key(service: Service, subject_id: UUID) -> SubjectKey:
-    """Answer the key that the subject's personal data is sealed under, made where a service account has none yet."""
+    """Answer the key that the subject's personal data is sealed under, made where a service account has none yet.
+
+    Not for an erased subject: its key was destroyed for good, and what it sealed would be taken for broken under another.
+    """
     sealed_keys = await read_sealed_keys(service.pool, [subject_id])
     if subject_id not in sealed_keys:
         # A client's service account comes without one. Two that make it at once: the first one's stays.

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from tests.calls import App, Person, evaluate, first_party, login, new_api, new_person, ok, refresh, resource_server
+from tests.calls import App, Person, evaluate, first_party, login, new_api, new_client, new_person, ok, refresh, resource_server
 from tests.conftest import Clock
 
 
@@ -94,3 +94,26 @@ def test_a_rotation_leaves_the_running_access_token_alone_unless_the_client_want
     assert evaluate(http, asker, again["access_token"])["decision"]
     entries = ok(admin.get("/v1/audit/timeline", params={"token_id": first["token_id"]}))["entries"]
     assert entries[-1]["why"] == "its refresh token was rotated"
+
+
+def test_a_refresh_token_of_an_erased_person_makes_no_key_in_the_place_of_the_destroyed_one(
+    admin: httpx.Client, http: httpx.Client
+) -> None:
+    app, _, person, first = rotating(admin, http, retry_window_seconds=0)
+    other = login(http, person, app)
+    ok(refresh(http, app, first["refresh_token"]))
+    assert refresh(http, app, first["refresh_token"]).status_code == 400
+    ok(admin.post(f"/v1/subjects/{person.subject_id}/erase"))
+    assert refresh(http, app, other["refresh_token"]).json()["error"] == "invalid_grant"
+    evidence = evidence_of(admin, first["family_id"])
+    assert (evidence["presented_by"], evidence["rotated_by"]) == (None, None)
+
+
+def test_a_service_account_that_has_nothing_sealed_yet_refreshes_too(admin: httpx.Client, http: httpx.Client) -> None:
+    api = new_api(admin)
+    robot = ok(admin.post("/v1/subjects", json={"kind": "service"}), 201)["subject_id"]
+    machine = new_client(admin, grants=["client_credentials"], apis=[api]).subject_id
+    issuer = new_client(admin, grants=["issue", "refresh_token"], refresh="rotating", apis=[api])
+    for subject_id in (robot, machine):
+        token = ok(http.post("/v1/tokens", json={"subject_id": subject_id}, auth=issuer.auth), 201)
+        assert ok(refresh(http, issuer, token["refresh_token"]))["access_token"]
