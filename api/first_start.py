@@ -22,7 +22,7 @@ from ledger.sealing import MasterKey, SubjectKey
 from ledger.settings import Settings
 from ledger.user_names import user_name_id
 from projections.install import install, is_installed
-from projections.keyring import make_key, new_encryption_key, new_signing_key
+from projections.keyring import ENCRYPTION_ALGORITHM, SIGNING_ALGORITHM, make_key, new_key_id
 from projections.sealed_keys import store_sealed_key
 
 ADMINISTRATOR_NAME: Final = "admin"
@@ -82,8 +82,8 @@ async def _open_log(conninfo: str, settings: Settings, master: MasterKey) -> Fir
             now,
             log_id=uuid7(now),
             keys=[
-                await make_key(pool, master, new_signing_key(), now),
-                await make_key(pool, master, new_encryption_key(), now),
+                await make_key(pool, master, new_key_id(), algorithm, now)
+                for algorithm in (SIGNING_ALGORITHM, ENCRYPTION_ALGORITHM)
             ],
             administrator_id=subject_id,
             administrator_name_id=user_name_id(master, ADMINISTRATOR_NAME),

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from ledger.execute import Pool
 from ledger.passwords import Passwords
 from ledger.sealing import MasterKey
 from ledger.settings import Settings
-from projections.keyring import Keyring, renew_encryption_key
+from projections.keyring import Keyring, renew_keys
 from projections.lookup import Found, Lookup, LookupFailed
 from projections.reference import Kept, ReferenceKeeper
 from projections.retry_keys import RetryKeys
@@ -87,7 +88,8 @@ class Service:
                 await self.retry_keys.forget_past()
                 await trim_throttles(self.pool)
                 found, kept = await self.find(NOBODY)
-                await renew_encryption_key(self.pool, self.appender, self.master, kept, found.instant)
+                keys, lifetime = list(kept.keys.values()), timedelta(days=self.settings.signing_key_days)
+                await renew_keys(self.pool, self.appender, self.master, keys, found.instant, lifetime)
             except (psycopg.Error, LedgerError, TimeoutError) as error:
                 logger.warning("housekeeping failed, and is tried again: %s", type(error).__name__)
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

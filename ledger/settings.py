@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     max_refresh_absolute_seconds: Annotated[int, Field(ge=3_600, le=31_536_000)] = 7_776_000
     max_named_token_lifetime_seconds: Annotated[int, Field(ge=60, le=63_072_000)] = 31_536_000
 
+    # How long a signing key is the active one; the next is made a day before its time.
+    signing_key_days: Annotated[int, Field(ge=1, le=3_650)] = 90
+
     @model_validator(mode="after")
     def _safe_together(self) -> Self:
         wrong: list[str] = []

@@ -200,7 +200,10 @@ class RuleOfRole:
 
 @dataclass(frozen=True, slots=True, config=CONFIG)
 class Key:
-    """A key that tokens are made with. `key_id` is its `kid`; the private part is in `sealed_keys`."""
+    """A key that tokens are made with. `key_id` is its `kid`; the private part is in `sealed_keys`.
+
+    `changed_at`: since when it has its status. `status_reason`: why it was revoked, and None otherwise.
+    """
 
     VIEW: ClassVar[str] = "keys"
     key_id: UUID
@@ -209,6 +212,8 @@ class Key:
     public_jwk: dict[str, str] | None
     made_at: datetime
     status: Literal["pending", "active", "retired", "revoked"]
+    changed_at: datetime
+    status_reason: str | None
     position: Position = 0
 
 

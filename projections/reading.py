@@ -5,7 +5,7 @@ of its key, found by one probe.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -64,13 +64,16 @@ SELECT ledger.clock() AS instant,
       WHERE v.role_id = k.role_id AND v.rule_id = k.rule_id ORDER BY v.position DESC LIMIT 1) AS x
     WHERE NOT x.withdrawn) AS standing_rules
 """
+# A handful a year: the whole of them is read.
+EVERY_KEY: Final = "SELECT DISTINCT v.key_id FROM views.keys v ORDER BY v.key_id"
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
     """What to read. `rules_of_subjects` and `tokens` belong to the streams of subjects and families: name those as well.
 
-    `rules` are (role_id, rule_id) pairs whose standing is asked for; name the roles as well.
+    `rules` are (role_id, rule_id) pairs whose standing is asked for; name the roles as well. `every_key`: of those that tokens
+    are made with all there are, and `keys` too.
     """
 
     tokens: Sequence[UUID] = ()
@@ -85,6 +88,7 @@ class Keys:
     lockouts: Sequence[UUID] = ()
     rules: Sequence[tuple[UUID, UUID]] = ()
     administrators: bool = False
+    every_key: bool = False
     other_streams: Sequence[UUID] = field(default=())
 
     def streams(self) -> list[UUID]:
@@ -113,6 +117,12 @@ _ROWS: Final[dict[str, tuple[TypeAdapter[Any], str]]] = {
 
 async def read_state(pool: Pool, keys: Keys) -> Reading[State]:
     """Answer the newest rows of these keys, with the versions of all their streams, the head and the instant."""
+    if keys.every_key:
+        # A statement of its own: a key that is made after it is not read. But whoever activates that one touches the stream of
+        # the active key, which is read.
+        async with pool.connection() as connection:
+            rows_of_keys = await (await connection.execute(EVERY_KEY)).fetchall()
+        keys = replace(keys, keys=list(dict.fromkeys([*(key_id for (key_id,) in rows_of_keys), *keys.keys])))
     streams = keys.streams()
     parameters = {
         "streams": streams,

@@ -123,16 +123,20 @@ CREATE TABLE keys (
   public_jwk jsonb,                -- null for a secret key
   made_at timestamptz NOT NULL,
   status text NOT NULL,            -- pending | active | retired | revoked
+  changed_at timestamptz NOT NULL, -- since when
+  status_reason text,              -- why it was revoked
   CONSTRAINT keys_pkey PRIMARY KEY (key_id, position)
 );
 GRANT SELECT ON keys TO ledger_service;
 
 CREATE FUNCTION fold_keys(p_from bigint, p_to bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  INSERT INTO keys (key_id, position, use, algorithm, public_jwk, made_at, status)
-    SELECT k.key_id, e.position, k.use, k.algorithm, nullif(k.public_jwk, 'null'), k.made_at, k.status
+  INSERT INTO keys (key_id, position, use, algorithm, public_jwk, made_at, status, changed_at, status_reason)
+    SELECT k.key_id, e.position, k.use, k.algorithm, nullif(k.public_jwk, 'null'), k.made_at, k.status,
+        k.changed_at, k.status_reason
       FROM history e
-      CROSS JOIN LATERAL jsonb_to_record(e.payload -> 'key') AS k(key_id uuid, use text, algorithm text, public_jwk jsonb, made_at timestamptz, status text)
+      CROSS JOIN LATERAL jsonb_to_record(e.payload -> 'key') AS k(key_id uuid, use text, algorithm text, public_jwk jsonb, made_at timestamptz, status text,
+        changed_at timestamptz, status_reason text)
       WHERE e.position BETWEEN p_from AND p_to AND e.type IN ('key_made', 'key_activated', 'key_retired', 'key_revoked');
 END $$;
 

@@ -208,6 +208,8 @@ def key(**fields: Any) -> Key:
             public_jwk={"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
             made_at=NOON,
             status="pending",
+            changed_at=NOON,
+            status_reason=None,
         )
     )
 
@@ -390,7 +392,9 @@ EXAMPLES: Sequence[Event] = (
     KeyMade(key_id=_KEY_ID, key=_KEY),
     KeyActivated(key_id=_KEY_ID, key=dataclasses.replace(_KEY, status="active")),
     KeyRetired(key_id=_KEY_ID, key=dataclasses.replace(_KEY, status="retired")),
-    KeyRevoked(key_id=_KEY_ID, key=dataclasses.replace(_KEY, use="enc", public_jwk=None, status="revoked")),
+    KeyRevoked(
+        key_id=_KEY_ID, key=dataclasses.replace(_KEY, use="enc", public_jwk=None, status="revoked", status_reason="leaked")
+    ),
     LoginLockedOut(lockout_id=_LOCKOUT_ID, subject_id=_LOCKOUT.subject_id, lockout=_LOCKOUT),
     LoginUnlocked(lockout_id=_LOCKOUT_ID, subject_id=_LOCKOUT.subject_id, lockout=dataclasses.replace(_LOCKOUT, unlocked=True)),
 )

@@ -46,14 +46,14 @@ def stolen_keys(server: Served) -> KeySet:
 def new_signing_key(server: Served, algorithm: str = "EdDSA") -> UUID:
     """Put a new signing key in place: from now on the server signs with it."""
     key = SigningKey.generate(uuid7(datetime.now(UTC)), "ES256" if algorithm == "ES256" else "EdDSA")
-    _begin(server, Key(key.key_id, "sig", key.algorithm, key.public_jwk(), _now(), "active"), key.private_bytes())
+    _begin(server, Key(key.key_id, "sig", key.algorithm, key.public_jwk(), _now(), "active", _now(), None), key.private_bytes())
     return key.key_id
 
 
 def new_encryption_key(server: Served) -> UUID:
     """Put a new encryption key in place."""
     key = EncryptionKey(uuid7(datetime.now(UTC)), new_secret())
-    _begin(server, Key(key.key_id, "enc", "A256GCM", None, _now(), "active"), key.secret)
+    _begin(server, Key(key.key_id, "enc", "A256GCM", None, _now(), "active", _now(), None), key.secret)
     return key.key_id
 
 

@@ -39,7 +39,7 @@ from ledger.rules import Rule
 from ledger.sealing import MasterKey
 from ledger.settings import Settings
 from ledger.states import Api, Client, Role, Subject, Token
-from projections.keyring import make_key, new_signing_key
+from projections.keyring import make_key, new_key_id
 from projections.lookup import Found, LookupFailed
 from projections.reference import Kept, ReferenceKeeper
 from tests.builders import NOON, api, client, command, role, subject, token, token_issued
@@ -473,7 +473,7 @@ async def test_a_change_that_cannot_be_read_leaves_what_was_kept_and_is_read_whe
 async def test_a_key_revoked_between_two_decisions_is_in_force_for_the_second(database: Database, clock: Clock) -> None:
     world = World.new()
     async with started(database.service) as service:
-        row = await make_key(service.pool, service.master, new_signing_key(), NOON)
+        row = await make_key(service.pool, service.master, new_key_id(), "EdDSA", NOON)
         made_with_it = token(
             subject_id=world.subject.subject_id,
             client_id=world.client.client_id,
