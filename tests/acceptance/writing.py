@@ -130,6 +130,7 @@ def _orders(ledger: Ledger, paths: Sequence[Path], commands: int, *, patient: bo
             for strategy in STRATEGIES
         ]
         me = ok(admin.get("/v1/me"))
+        token = admin.headers["Authorization"].removeprefix("Bearer ")
     return [
         Orders(
             number=number,
@@ -140,6 +141,7 @@ def _orders(ledger: Ledger, paths: Sequence[Path], commands: int, *, patient: bo
             url=ledger.served.url,
             username=ledger.served.username,
             password=ledger.served.password,
+            token=token,
             admin_id=me["subject_id"],
             api=api,
             roles=tuple(roles),
