@@ -166,3 +166,17 @@ async def read_rotated_at(pool: Pool, family_id: UUID, generation: int) -> datet
     async with pool.connection() as connection:
         row = await (await connection.execute(ROTATED_AT, (family_id, generation))).fetchone()
     return None if row is None else row[0]
+
+
+POSITION_BEFORE: Final = """
+SELECT coalesce((SELECT b.last_position FROM ledger.batches b WHERE b.recorded_at < %s
+  ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1), 0), ledger.clock()
+"""
+
+
+async def read_position_before(pool: Pool, instant: datetime) -> tuple[int, datetime]:
+    """Answer the last position recorded before an instant, and the instant of the answer."""
+    async with pool.connection() as connection:
+        row = await (await connection.execute(POSITION_BEFORE, (instant,))).fetchone()
+    assert row is not None
+    return row[0], row[1]

@@ -486,3 +486,22 @@ def test_the_last_administrator_cannot_go(own_ledger: Served) -> None:
 
 def _without_password(admin: httpx.Client) -> str:
     return str(ok(admin.post("/v1/subjects", json={"username": unique("bob")}), 201)["subject_id"])
+
+
+@pytest.mark.parametrize("level", ["subject", "client", "api"])
+def test_tokens_issued_before_an_instant_are_revoked_and_later_ones_stay(
+    level: str, admin: httpx.Client, http: httpx.Client
+) -> None:
+    api = new_api(admin, {"reader": ["allow GET /orders/**"]})
+    ann, app, asker = new_person(admin, f"{api}:reader"), first_party(admin, api), resource_server(admin, api)
+    old = login(http, ann, app)["access_token"]
+    between = ok(http.get("/readyz"))["instant"]
+    new = login(http, ann, app)["access_token"]
+    path = {"subject": f"/v1/subjects/{ann.subject_id}", "client": f"/v1/clients/{app.name}", "api": f"/v1/apis/{api}"}[level]
+    first = ok(admin.post(f"{path}/revoke-tokens", json={"issued_before": between}))
+    assert evaluate(http, asker, old)["context"]["reason"] == "tokens_revoked_before"
+    assert evaluate(http, asker, new)["decision"]
+    again = ok(admin.post(f"{path}/revoke-tokens", json={"issued_before": between}))
+    assert ok(http.get("/readyz"))["position"] == again["position"] >= first["position"]
+    problem = refused(admin.post(f"{path}/revoke-tokens", json={"issued_before": FAR_AWAY}), 400, "invalid_input")
+    assert problem["problems"][0]["field"] == "issued_before"

@@ -11,7 +11,7 @@ from api.asking import authorize
 from api.body import Body, read_body, read_optional_body
 from api.commands import carry_out, make_envelope
 from api.pages import read_choice, read_query, slice_of
-from api.resources.bodies import Because, Suspension, status_of
+from api.resources.bodies import Because, CutOff, Suspension, status_of
 from api.service import NOBODY, Service
 from ledger import apis
 from ledger.apis import api_id_of
@@ -134,16 +134,17 @@ class Apis:
         resp.media = {"name": name, "api_id": str(api_id), "position": receipt.position}
 
     async def on_post_revoke_tokens(self, req: Request, resp: Response, name: str) -> None:
-        """Revoke every token for the API issued so far."""
+        """Revoke every token for the API issued so far, or recorded before an instant."""
         service = self._service
         caller = await authorize(req, service)
-        await read_optional_body(req, Body)
+        body = await read_optional_body(req, CutOff)
+        cutoff_position = await body.position(service)
         api_id = api_id_of(name)
         receipt = await carry_out(
             service,
             make_envelope(req, service, caller.actor),
             Keys(apis=[api_id]),
-            lambda state, now: apis.revoke_tokens(state, now, api_id=api_id),
+            lambda state, now: apis.revoke_tokens(state, now, api_id=api_id, cutoff_position=cutoff_position),
             urgent=True,
         )
         resp.media = {"name": name, "api_id": str(api_id), "position": receipt.position}

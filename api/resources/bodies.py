@@ -7,10 +7,13 @@ from uuid import UUID
 from pydantic import Field, PlainValidator
 
 from api.body import Body
+from api.service import Service
+from ledger.errors import InvalidInput
 from ledger.instants import read_rfc3339, rfc3339
 from ledger.rules import Rule
 from ledger.states import Api, Client, RuleOfApi, RuleOfRole, Subject
 from ledger.statuses import stands
+from projections.reading import read_position_before
 
 
 def _instant(value: object) -> datetime:
@@ -37,6 +40,21 @@ class Because(Body):
     """Why, if it is to be remembered."""
 
     reason: Reason | None = None
+
+
+class CutOff(Body):
+    """Which tokens: all issued so far, or those whose issue was recorded before `issued_before`."""
+
+    issued_before: Instant | None = None
+
+    async def position(self, service: Service) -> int | None:
+        """Answer the position up to which tokens are revoked, None for all; InvalidInput for an instant that has not come."""
+        if self.issued_before is None:
+            return None
+        position, now = await read_position_before(service.pool, self.issued_before)
+        if self.issued_before > now:
+            raise InvalidInput.of("issued_before", "an instant that has come")
+        return position
 
 
 class RuleBody(Body):

@@ -13,7 +13,7 @@ from api.asking import authorize
 from api.body import Body, read_body, read_optional_body
 from api.commands import carry_out, make_envelope
 from api.pages import read_choice, read_query, slice_of
-from api.resources.bodies import Because, Suspension, status_of
+from api.resources.bodies import Because, CutOff, Suspension, status_of
 from api.service import NOBODY, Service
 from ledger import clients
 from ledger.apis import api_id_of
@@ -216,16 +216,17 @@ class Clients:
         resp.media = {"name": name, "client_id": str(client_id), "position": receipt.position}
 
     async def on_post_revoke_tokens(self, req: Request, resp: Response, name: str) -> None:
-        """Revoke every token issued to the client so far."""
+        """Revoke every token issued to the client so far, or recorded before an instant."""
         service = self._service
         caller = await authorize(req, service)
-        await read_optional_body(req, Body)
+        body = await read_optional_body(req, CutOff)
+        cutoff_position = await body.position(service)
         client_id = client_id_of(name)
         receipt = await carry_out(
             service,
             make_envelope(req, service, caller.actor),
             Keys(clients=[client_id]),
-            lambda state, now: clients.revoke_tokens(state, now, client_id=client_id),
+            lambda state, now: clients.revoke_tokens(state, now, client_id=client_id, cutoff_position=cutoff_position),
             urgent=True,
         )
         resp.media = {"name": name, "client_id": str(client_id), "position": receipt.position}

@@ -13,7 +13,7 @@ from api.body import Body, read_body, read_optional_body
 from api.commands import carry_out, make_envelope
 from api.pages import read_choice, read_limit, read_query, read_uuid, uuid_of
 from api.people import profiles_of, subject_key
-from api.resources.bodies import Because, RuleBody, RuleIds, Suspension, rule_answer, status_of
+from api.resources.bodies import Because, CutOff, RuleBody, RuleIds, Suspension, rule_answer, status_of
 from api.service import Service
 from ledger import subjects
 from ledger.apis import api_id_of
@@ -414,16 +414,17 @@ class Subjects:
         resp.media = {"subject_id": str(identifier), "position": receipt.position}
 
     async def on_post_revoke_tokens(self, req: Request, resp: Response, subject_id: str) -> None:
-        """Revoke every token the subject has been issued so far."""
+        """Revoke every token the subject has been issued so far, or recorded before an instant."""
         service = self._service
         caller = await authorize(req, service)
-        await read_optional_body(req, Body)
+        body = await read_optional_body(req, CutOff)
+        cutoff_position = await body.position(service)
         identifier = _subject_id(subject_id)
         receipt = await carry_out(
             service,
             make_envelope(req, service, caller.actor),
             Keys(subjects=[identifier]),
-            lambda state, now: subjects.revoke_tokens(state, now, subject_id=identifier),
+            lambda state, now: subjects.revoke_tokens(state, now, subject_id=identifier, cutoff_position=cutoff_position),
             urgent=True,
         )
         resp.media = {"subject_id": str(identifier), "position": receipt.position}
