@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from tests.acceptance import combinations, corpus, fresh_clone, killing, load, login_timing, rotation
+from tests.acceptance import combinations, corpus, fresh_clone, killing, load, login_timing, refreshes, rotation
 from tests.acceptance.points import Point
 
 SETS: Final[Mapping[str, Mapping[str, Point]]] = {
@@ -15,5 +15,8 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
         "killing": killing.run,
         "rotation": rotation.run,
         "login-timing": login_timing.run,
+    },
+    "lifecycle": {
+        "refreshes": refreshes.run,
     },
 }
