@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from api.service import NOBODY, Service
 from ledger.errors import InvalidInput, Refused, TryAgain
 from ledger.log import Actor
 from ledger.passwords import HashingBusy
-from ledger.sealing import SubjectKey
+from ledger.sealing import MasterKey, SubjectKey
 from ledger.states import Subject
 from ledger.statuses import stands
 from ledger.subjects import set_password
@@ -37,8 +38,9 @@ class Proved:
 async def check_password_of(req: Request, service: Service, username: str, password: str) -> Proved | None:
     """Answer the subject whose name and password these are and who stands; None for anything else.
 
-    The steps are the same for a name that is not there, a wrong password and a suspended subject: one attempt taken, two
-    reads, one key, one hash. TooManyAttempts before anything is hashed; HashingBusy beyond the bound.
+    The steps are the same for a name that is not there, or can be none, for a wrong password, for a subject that is suspended,
+    erased or has no password: one attempt taken, three reads, two seals opened, one hash. TooManyAttempts before anything is
+    hashed; HashingBusy beyond the bound.
     """
     try:
         name_id = user_name_id(service.master, username)
@@ -51,19 +53,32 @@ async def check_password_of(req: Request, service: Service, username: str, passw
     subject_id = holder_id or NOBODY
     reading = await read_state(service.pool, Keys(subjects=[subject_id]))
     subject = reading.state.subjects.get(subject_id)
+    sealed_key = (await read_sealed_keys(service.pool, [subject_id])).get(subject_id)
     sealed = None if subject is None else subject.sealed_password
-    encoded = await _unsealed(service, subject_id, sealed, "password")
+    encoded: str | None = None
+    if sealed_key is None or sealed is None:
+        decoy = _decoy(service.master)
+        SubjectKey.open(service.master, NOBODY, decoy[0]).unseal(decoy[1], "password")
+    else:
+        encoded = SubjectKey.open(service.master, subject_id, sealed_key).unseal(sealed, "password").decode()
     try:
-        right = await service.passwords.verify(None if encoded is None else encoded.decode(), password)
+        right = await service.passwords.verify(encoded, password)
     except HashingBusy:
         await admitted.unused()
         raise
     if not right or subject is None or encoded is None or not stands(subject.status, subject.status_until, reading.instant):
         return None
     await admitted.succeeded()
-    if service.passwords.is_outdated(encoded.decode()):
+    if service.passwords.is_outdated(encoded):
         await _hash_anew(req, service, subject, password)
     return Proved(subject_id, reading.position)
+
+
+@cache
+def _decoy(master: MasterKey) -> tuple[bytes, bytes]:
+    """Answer a sealed key and a sealed password of nobody, to be opened where somebody has none."""
+    key = SubjectKey.new()
+    return key.sealed(master, NOBODY), key.seal(bytes(97), "password")  # as long as an argon2id hash
 
 
 async def _hash_anew(req: Request, service: Service, subject: Subject, password: str) -> None:
@@ -104,7 +119,7 @@ async def subject_key(service: Service, subject_id: UUID) -> SubjectKey:
 
 async def profile_of(service: Service, subject_id: UUID, sealed_profile: bytes | None) -> dict[str, Any]:
     """Answer a subject's profile in clear; empty where there is none or its key was destroyed."""
-    plain = await _unsealed(service, subject_id, sealed_profile, "profile")
+    plain = await _unsealed_profile(service, subject_id, sealed_profile)
     profile: dict[str, Any] = {} if plain is None else json.loads(plain)
     return profile
 
@@ -120,8 +135,8 @@ async def profiles_of(service: Service, rows: Sequence[Subject]) -> dict[UUID, d
     return profiles
 
 
-async def _unsealed(service: Service, subject_id: UUID, sealed: bytes | None, field: str) -> bytes | None:
+async def _unsealed_profile(service: Service, subject_id: UUID, sealed: bytes | None) -> bytes | None:
     sealed_keys = await read_sealed_keys(service.pool, [subject_id])
     if sealed is None or subject_id not in sealed_keys:
         return None
-    return SubjectKey.open(service.master, subject_id, sealed_keys[subject_id]).unseal(sealed, field)
+    return SubjectKey.open(service.master, subject_id, sealed_keys[subject_id]).unseal(sealed, "profile")

@@ -1,4 +1,4 @@
-"""/login, /logout and /v1/me: a person's own tokens and password. How login hides who there is: test_login_timing.py."""
+"""/login, /logout and /v1/me: a person's own tokens and password. How login hides who there is: test_login_http.py."""
 
 import httpx
 import pytest

@@ -30,8 +30,8 @@ class LoginRefused(NotAuthenticated):
 class LoginBody(Body):
     """What a person, or the application in front of it, sends."""
 
-    username: Annotated[str, Field(max_length=512)]
-    password: Annotated[str, Field(max_length=2_048)]
+    username: str  # too long for a name is a wrong name, not a malformed request; the same for the password
+    password: str
     client_id: Annotated[str, Field(max_length=256)] = CONSOLE_NAME
     apis: Annotated[tuple[str, ...], Field(max_length=100)] = ()
     scope: Annotated[str, Field(max_length=8_192)] | None = None
