@@ -87,20 +87,29 @@ async def decide_access(service: Service, text: str, asker: "Asker", method: str
 
     NotAuthenticated and NotAllowed are about the asker, judged on the same rows as the token.
     """
+    (answered,) = await decide_accesses(service, text, asker, [(method, target)])
+    return answered
+
+
+async def decide_accesses(service: Service, text: str, asker: "Asker", asked: Sequence[tuple[str, str]]) -> list[Answered]:
+    """The same for several (method, target), on one lookup and so as of one position. The asker is judged if none is asked."""
     presented = await read_presented(service, text)
     found, kept = await service.find(presented.token_id)
     api_id = asker.api_id(kept, found)
     standing, secret_matches = judge(presented, found.token)
-    question = Question(
-        api_id=api_id,
-        method=method,
-        target=target,
-        secret_matches=secret_matches,
-        instant=found.instant,
-        position=found.position,
-        semantics=SEMANTICS,
-    )
-    return Answered(decide(question, standing, kept), standing, found, kept)
+    questions = [
+        Question(
+            api_id=api_id,
+            method=method,
+            target=target,
+            secret_matches=secret_matches,
+            instant=found.instant,
+            position=found.position,
+            semantics=SEMANTICS,
+        )
+        for method, target in asked
+    ]
+    return [Answered(decide(question, standing, kept), standing, found, kept) for question in questions]
 
 
 def judge(presented: Presented, token: TokenStanding | None) -> tuple[TokenStanding | None, bool | None]:

@@ -3,11 +3,12 @@
 The subject is a token, the action a method, the resource a path of the asking client's API.
 """
 
+import asyncio
 from typing import Any, Final
 
 from falcon.asgi import Request, Response
 
-from api.asking import Answered, Asker, asker_of, decide_access
+from api.asking import Answered, Asker, asker_of, decide_access, decide_accesses
 from api.body import read_json
 from api.service import Service
 from ledger.errors import InvalidInput, Problem
@@ -41,38 +42,41 @@ class Evaluations:
         """Answer each in order; a short-circuit ends the list with the item that decided it."""
         asker = asker_of(req)
         body = _members(await read_json(req, floats=True), "")
-        items = body.get("evaluations")
-        if not items:
+        items = body.get("evaluations", [])
+        if items == []:
             text, method, target = _parts(body)
             resp.media = evaluation_answer(await decide_access(self._service, text, asker, method, target))
             return
         if not isinstance(items, list) or len(items) > MAX_EVALUATIONS:
             raise InvalidInput.of("evaluations", f"a list of at most {MAX_EVALUATIONS}")
-        options = _members(body.get("options") or {}, "options")
+        options = _members(body.get("options", {}), "options")
         semantic = options.get("evaluations_semantic", "execute_all")
         if semantic not in SEMANTICS_OF_BATCH:
             raise InvalidInput.of("options.evaluations_semantic", "one of " + ", ".join(SEMANTICS_OF_BATCH))
-        answers: list[dict[str, Any]] = []
-        for number, item in enumerate(items):
-            answer = await self._evaluate(body, item, number, asker)
-            answers.append(answer)
-            if (semantic, answer["decision"]) in (("deny_on_first_deny", False), ("permit_on_first_permit", True)):
-                break
-        resp.media = {"evaluations": answers}
+        answers = await self._evaluate([_question(body, item, number) for number, item in enumerate(items)], asker)
+        decisive = {"deny_on_first_deny": False, "permit_on_first_permit": True}.get(semantic)
+        last = next((n for n, answer in enumerate(answers) if answer["decision"] is decisive), len(answers))
+        resp.media = {"evaluations": answers[: last + 1]}
 
-    async def _evaluate(self, body: dict[str, Any], item: object, number: int, asker: Asker) -> dict[str, Any]:
-        try:
-            members = _members(item, f"evaluations.{number}")
-            text, method, target = _parts(
-                {name: members.get(name, body.get(name)) for name in ("subject", "action", "resource")}
-            )
-        except InvalidInput as error:
-            # An item that says too little is no reason to refuse the others: it is a no (AuthZEN 1.0 section 7.2.1).
-            return {
-                "decision": False,
-                "context": {"reason": "incomplete_question", "error": {"status": 400, "message": str(error)}},
-            }
-        return evaluation_answer(await decide_access(self._service, text, asker, method, target))
+    async def _evaluate(self, questions: list[tuple[str, str, str] | InvalidInput], asker: Asker) -> list[dict[str, Any]]:
+        """Answer each question: a token is looked up once, for all that is asked of it."""
+        answers: list[dict[str, Any]] = [{} for _ in questions]
+        of_tokens: dict[str, list[tuple[int, str, str]]] = {}
+        for number, question in enumerate(questions):
+            if isinstance(question, InvalidInput):
+                answers[number] = _incomplete(question)
+            else:
+                text, method, target = question
+                of_tokens.setdefault(text, []).append((number, method, target))
+
+        async def decide(text: str, asked: list[tuple[int, str, str]]) -> None:
+            answered = await decide_accesses(self._service, text, asker, [(method, target) for _, method, target in asked])
+            for (number, _, _), one in zip(asked, answered, strict=True):
+                answers[number] = evaluation_answer(one)
+
+        # With nothing to decide the asker is judged all the same.
+        await asyncio.gather(*[decide(text, asked) for text, asked in (of_tokens or {"": []}).items()])
+        return answers
 
 
 def evaluation_answer(answered: Answered) -> dict[str, Any]:
@@ -90,6 +94,20 @@ def evaluation_answer(answered: Answered) -> dict[str, Any]:
     if decision.missing is not None:
         context["missing"] = decision.missing
     return {"decision": decision.allowed, "context": context}
+
+
+def _question(body: dict[str, Any], item: object, number: int) -> tuple[str, str, str] | InvalidInput:
+    """Answer token, method and path of an item, or what it lacks; what stands at the top of the body is its default."""
+    try:
+        members = _members(item, f"evaluations.{number}")
+        return _parts({name: members.get(name, body.get(name)) for name in ("subject", "action", "resource")})
+    except InvalidInput as error:
+        return error
+
+
+def _incomplete(error: InvalidInput) -> dict[str, Any]:
+    """An item that says too little is no reason to refuse the others: it is a no (AuthZEN 1.0 section 7.2.1)."""
+    return {"decision": False, "context": {"reason": "incomplete_question", "error": {"status": 400, "message": str(error)}}}
 
 
 def _members(value: object, field: str) -> dict[str, Any]:
