@@ -113,6 +113,8 @@ async def _database_unavailable(req: Request, resp: Response, error: psycopg.Ope
 
 def _scheme(req: Request) -> str:
     """Answer the scheme to challenge with: the one that was tried (RFC 6749 section 5.2), else the one of the endpoint."""
+    if req.path.startswith("/gateway/"):
+        return "Ledger-Gateway-Key"  # nothing is wrong with the token that was passed on
     tried_basic = (req.get_header("Authorization") or "")[:6].lower() == "basic "
     return "Basic" if tried_basic or req.path.startswith(("/oauth/", "/access/")) else "Bearer"
 

@@ -11,27 +11,31 @@ from falcon.asgi import Request, Response
 
 from api.asking import Asker, bearer_of, credentials_of_secret, decide_access
 from api.service import Service
-from ledger.errors import NotAuthenticated
+from ledger.errors import InvalidInput, NotAuthenticated
 
 UNAUTHORIZED_HEADER: Final = 'Bearer realm="token-ledger", error="invalid_token"'
 
 
 class NginxGateway:
-    """200: may pass. 401: no token that stands. 403: it may not."""
+    """200: may pass. 401: no token that stands. 403: it may not. Each with `Ledger-Reason`.
+
+    Without that header it is no decision: 401 or 403 for a gateway that is not one of the API's, 400 for one that asks badly.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """Answer by status; with 200 the identity for the upstream, in headers."""
-        key = req.get_header("Ledger-Gateway-Key")
-        method = req.get_header("X-Original-Method")
-        target = req.get_header("X-Original-URI")
+        key = _only(req, "Ledger-Gateway-Key")
         if key is None:
             raise NotAuthenticated("the header Ledger-Gateway-Key is needed")
         asker = Asker(credentials_of_secret(key))
+        method, target, _ = _only(req, "X-Original-Method"), _only(req, "X-Original-URI"), _only(req, "Authorization")
+        if method is None or target is None:
+            raise InvalidInput.of("X-Original-URI" if target is None else "X-Original-Method", "a header that is needed")
         # Header values arrive as latin-1; what nginx forwards is the raw target, byte for byte.
-        answered = await decide_access(self._service, bearer_of(req), asker, method or "", target or "")
+        answered = await decide_access(self._service, bearer_of(req), asker, method, target)
         decision, standing = answered.decision, answered.standing
         resp.set_header("Ledger-Reason", decision.reason)
         resp.set_header("Ledger-Position", str(decision.position))
@@ -44,3 +48,10 @@ class NginxGateway:
         else:
             resp.status = falcon.HTTP_401
             resp.set_header("WWW-Authenticate", UNAUTHORIZED_HEADER)
+
+
+def _only(req: Request, name: str) -> str | None:
+    """Answer the header, None without; InvalidInput where it stands twice: one of them is not the gateway's."""
+    if sum(header == name.lower().encode() for header, _ in req.scope["headers"]) > 1:
+        raise InvalidInput.of(name, "stands twice")
+    return req.get_header(name)
