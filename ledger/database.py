@@ -1,5 +1,6 @@
 """Connections to PostgreSQL: how they are set, and nothing about what is asked over them."""
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
@@ -31,6 +32,16 @@ async def connect(conninfo: str) -> AsyncConnection[TupleRow]:
     return connection
 
 
+def is_closed(connection: AsyncConnection[TupleRow]) -> bool:
+    """Say whether the server has closed an idle connection. Nothing is sent: what has arrived is read."""
+    try:
+        connection.pgconn.consume_input()  # the server's last words,
+        connection.pgconn.consume_input()  # and the end
+    except psycopg.OperationalError:
+        return True
+    return False
+
+
 async def _prepare_at_once(connection: AsyncConnection[TupleRow]) -> None:
     connection.prepare_threshold = 0
 
@@ -41,10 +52,18 @@ def make_pool(conninfo: str, *, max_size: int, wait_seconds: float) -> AsyncConn
     Its attempts to connect lie ever further apart, up to minutes, until it gives up and begins anew with the next request:
     it gives up soon, so that a database that is back is found within seconds.
     """
-    return AsyncConnectionPool(
+
+    async def check(connection: AsyncConnection[TupleRow]) -> None:
+        if is_closed(connection):
+            # The others were most likely closed with it; found one by one each would make the caller wait twice as long.
+            await pool.drain()
+            raise psycopg.OperationalError("the server has closed the connection")
+
+    pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
         conninfo,
         kwargs={"autocommit": True},
         configure=_prepare_at_once,
+        check=check,
         min_size=1,
         max_size=max_size,
         timeout=wait_seconds,
@@ -52,3 +71,4 @@ def make_pool(conninfo: str, *, max_size: int, wait_seconds: float) -> AsyncConn
         max_waiting=100,
         open=False,
     )
+    return pool

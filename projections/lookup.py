@@ -19,7 +19,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from ledger.cascade import TokenStanding
-from ledger.database import connect
+from ledger.database import connect, is_closed
 from ledger.errors import TryAgain
 
 logger = logging.getLogger(__name__)
@@ -200,6 +200,9 @@ class Lookup:
         self, connection: AsyncConnection[TupleRow] | None, token_ids: list[UUID]
     ) -> tuple[AsyncConnection[TupleRow], list[Found]]:
         """Look the tokens up; whatever goes wrong, a connection, the one made here too, is closed."""
+        if connection is not None and is_closed(connection):
+            await connection.close()
+            connection = None
         if connection is None:
             connection = await connect(self._conninfo)
         try:
