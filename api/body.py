@@ -14,6 +14,8 @@ from ledger.errors import InvalidInput, Problem
 
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_FORM_FIELDS: Final = 100
+# The answer to a body of nothing but wrong members is not to be ten times as large.
+MAX_PROBLEMS: Final = 50
 
 Model = TypeVar("Model", bound="Body")
 
@@ -84,15 +86,15 @@ async def read_optional_body(req: Request, model: type[Model]) -> Model:
 
 
 def check(model: type[Model], value: object) -> Model:
-    """Answer `value` as `model`; InvalidInput names every member that is wrong and its rule."""
+    """Answer `value` as `model`; InvalidInput names every member that is wrong and its rule, up to fifty."""
     try:
         # In JSON's own types (a UUID is a string there), and yet strict: "1" is no number.
         return model.model_validate_json(jsontext.dumps(value))
     except ValidationError as error:
         raise InvalidInput(
             [
-                Problem(".".join(str(part) for part in problem["loc"]), problem["msg"])
-                for problem in error.errors(include_input=False, include_url=False, include_context=False)
+                Problem(".".join(str(part) for part in problem["loc"])[:200], problem["msg"])
+                for problem in error.errors(include_input=False, include_url=False, include_context=False)[:MAX_PROBLEMS]
             ]
         ) from None
 

@@ -1,6 +1,7 @@
 """Strict JSON (RFC 8259, I-JSON's rules of RFC 7493 and ours): what PostgreSQL and every reader understand alike."""
 
 import json
+import math
 import re
 from typing import Any, Final, NoReturn
 
@@ -32,7 +33,7 @@ def loads(data: bytes, *, max_bytes: int, floats: bool = False) -> object:
 
 def check(value: object, *, floats: bool = False) -> None:
     """Refuse a parsed value that breaks the rules, naming where: InvalidInput."""
-    _check(value, "", 0, floats)
+    _check(value, [], floats)
 
 
 def dumps(value: object) -> str:
@@ -40,24 +41,33 @@ def dumps(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _check(value: object, field: str, depth: int, floats: bool) -> None:
-    if depth > MAX_DEPTH:
-        raise InvalidInput.of(field[:200], f"nested no deeper than {MAX_DEPTH}")
+def _check(value: object, path: list[str | int], floats: bool) -> None:
+    """Check a value at a path, which is written out only for a refusal: a body can have a name of 100 KiB and 50,000 items."""
+    if len(path) > MAX_DEPTH:
+        raise _refused(path, f"nested no deeper than {MAX_DEPTH}")
     if isinstance(value, str):
         if _UNSPEAKABLE.search(value) is not None:
-            raise InvalidInput.of(field[:200], "no NUL and no lone surrogate")
+            raise _refused(path, "no NUL and no lone surrogate")
     elif isinstance(value, dict):
         for name, member in value.items():
-            _check(name, field, depth, floats)
-            _check(member, f"{field}.{name}" if field else name, depth + 1, floats)
+            _check(name, path, floats)
+            path.append(name)
+            _check(member, path, floats)
+            path.pop()
     elif isinstance(value, list):
         for number, item in enumerate(value):
-            _check(item, f"{field}.{number}" if field else str(number), depth + 1, floats)
+            path.append(number)
+            _check(item, path, floats)
+            path.pop()
     elif isinstance(value, int):
         if abs(value) > MAX_INTEGER:
-            raise InvalidInput.of(field[:200], "integers within 2^53 - 1")
-    elif isinstance(value, float) and (not floats or value != value or value in (float("inf"), float("-inf"))):
-        raise InvalidInput.of(field[:200], "numbers are integers" if not floats else "a finite number")
+            raise _refused(path, "integers within 2^53 - 1")
+    elif isinstance(value, float) and (not floats or not math.isfinite(value)):
+        raise _refused(path, "numbers are integers" if not floats else "a finite number")
+
+
+def _refused(path: list[str | int], rule: str) -> InvalidInput:
+    return InvalidInput.of(".".join(str(part)[:200] for part in path)[:200], rule)
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
