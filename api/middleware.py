@@ -1,20 +1,24 @@
 """Around every request: its ids, the limits of headers and target, and the worker's start and stop."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+from falcon import HTTPNotFound
 from falcon.asgi import Request, Response
 
 from api.errors import PayloadTooLarge
 from ledger.identifiers import uuid7
+from ledger.paths import PathRefused, canonical
 
 logger = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES: Final = 16 * 1024
 MAX_TARGET_BYTES: Final = 8 * 1024
+_REQUEST_ID: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
 
 
 class RequestContext:
@@ -27,11 +31,20 @@ class RequestContext:
         scope = req.scope
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
             raise PayloadTooLarge("the header", "16 KiB", 431)
-        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_TARGET_BYTES:
+        raw_path = scope.get("raw_path") or b""
+        if len(raw_path) + len(scope["query_string"]) > MAX_TARGET_BYTES:
             raise PayloadTooLarge("the target", "8 KiB", 414)
+        try:
+            # What we refuse to decide on has no place here either: one address an endpoint, for us and whoever is before us.
+            canonical(raw_path.decode("latin-1"))
+        except PathRefused:
+            raise HTTPNotFound from None
 
     async def process_response(self, req: Request, resp: Response, resource: object, req_succeeded: bool) -> None:
-        resp.set_header("X-Request-Id", req.get_header("X-Request-Id") or str(req.context.request_id))
+        # AuthZEN 1.0 section 10.1.3: the caller's id comes back. What is no id does not: it would be a header of our answer.
+        given = req.get_header("X-Request-Id") or ""
+        own = str(req.context.request_id)
+        resp.set_header("X-Request-Id", given if _REQUEST_ID.fullmatch(given) is not None else own)
         if resp.get_header("Cache-Control") is None:
             resp.set_header("Cache-Control", "no-store")
         if req.path.startswith("/oauth/"):
