@@ -12,16 +12,16 @@ import psycopg
 
 from ledger.database import connect, make_pool, service_conninfo
 from ledger.decisions import SEMANTICS
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, Problem
 from ledger.events import ADMINISTRATORS
 from ledger.genesis import genesis
 from ledger.identifiers import uuid7
 from ledger.log import Actor, Command, Envelope, append
 from ledger.passwords import Passwords
 from ledger.sealing import MasterKey, SubjectKey
-from ledger.settings import Settings
+from ledger.settings import Settings, UnsafeSettings
 from ledger.user_names import user_name_id
-from projections.install import install, is_installed
+from projections.install import install, is_installed, writes_past_the_append
 from projections.keyring import ENCRYPTION_ALGORITHM, SIGNING_ALGORITHM, make_key, new_key_id
 from projections.sealed_keys import store_sealed_key
 
@@ -50,10 +50,13 @@ def prepare(owner_conninfo: str, settings: Settings, master: MasterKey) -> First
 
 
 def check_installed(conninfo: str) -> None:
-    """NotInstalled unless the log is there and open."""
+    """NotInstalled unless the log is there and open; UnsafeSettings for a role that could forge it."""
     with psycopg.connect(conninfo) as connection:
         if not is_installed(connection) or connection.execute("SELECT FROM ledger.batches LIMIT 1").fetchone() is None:
             raise NotInstalled("the database holds no ledger: run `token-ledger init` first")
+        if writes_past_the_append(connection):
+            rule = "as ledger_service, not as a role that may write the log itself"
+            raise UnsafeSettings([Problem("TOKEN_LEDGER_DATABASE_URL", rule)])
 
 
 async def _open_log(conninfo: str, settings: Settings, master: MasterKey) -> FirstAdministrator | None:

@@ -22,6 +22,7 @@ from api.first_start import FirstAdministrator, check_installed, prepare
 from api.protocol import Protocol
 from api.service import make_service
 from ledger.embedded import EmbeddedPostgres
+from ledger.errors import LedgerError
 from ledger.sealing import MasterKey
 from ledger.settings import Settings
 from projections.sealed_keys import Resealed, ready_master_key, reseal
@@ -99,9 +100,28 @@ class Server(BaseApplication):  # type: ignore[misc] # gunicorn has no types
         return make_app(make_service(self._settings, self._master, self._conninfo))
 
 
+class DatabaseAway(LedgerError):
+    """The database cannot be reached, or does not let us in."""
+
+    code = "database_unavailable"
+
+
 @contextlib.contextmanager
 def database(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Answer the conninfos of ledger_service and of the owner; without a given one an embedded server runs meanwhile."""
+    """Answer the conninfos of ledger_service and of the owner; without a given one an embedded server runs meanwhile.
+
+    What fails inside for want of the database fails with DatabaseAway.
+    """
+    try:
+        with _conninfos(settings) as conninfos:
+            yield conninfos
+    except psycopg.OperationalError as error:
+        # libpq names host, port and role in its text, never a password.
+        raise DatabaseAway(" ".join(f"the database failed: {error}".split())) from None
+
+
+@contextlib.contextmanager
+def _conninfos(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.database_url is not None:
         owner = settings.owner_database_url or settings.database_url
         yield settings.database_url.get_secret_value(), owner.get_secret_value()
@@ -158,6 +178,12 @@ def serve(settings: Settings, announce: Callable[[FirstAdministrator | None], No
             check_installed(service)
         with psycopg.connect(service) as connection:
             master = ready_master_key(connection, master, previous_master_key(settings))
-        # gunicorn ends by SystemExit; the database is to be stopped after it.
-        with contextlib.suppress(SystemExit):
+        ours = os.getpid()
+        try:
+            # Ends by SystemExit, with gunicorn's status: a port that is taken is no success.
             Server(settings, service, master, lambda: announce(administrator)).run()
+        except SystemExit as end:
+            if os.getpid() != ours:
+                # A worker that ended: on its way out it would stop the database, which is its master's and the others'.
+                os._exit(end.code if isinstance(end.code, int) else 1)
+            raise

@@ -29,6 +29,11 @@ def is_installed(connection: Connection[TupleRow]) -> bool:
     return connection.execute("SELECT to_regclass('ledger.events') IS NOT NULL").fetchone() == (True,)
 
 
+def writes_past_the_append(connection: Connection[TupleRow]) -> bool:
+    """Say whether whoever is connected may write the log otherwise than through `ledger.append`: the service must not."""
+    return connection.execute("SELECT has_table_privilege('ledger.events', 'INSERT')").fetchone() == (True,)
+
+
 def install(connection: Connection[TupleRow]) -> bool:
     """Install the log and the views in one transaction; False, and nothing done, where they are already.
 
