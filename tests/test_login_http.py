@@ -16,7 +16,7 @@ import httpx
 import psycopg
 import pytest
 from falcon.asgi import Request
-from falcon.testing import create_asgi_req
+from falcon.testing import create_scope
 from psycopg.conninfo import make_conninfo
 
 from api.people import check_password_of
@@ -177,7 +177,8 @@ async def service(ledger_server: Served) -> AsyncIterator[Service]:
 
 def request() -> Request:
     """Make a request that comes from an address of its own."""
-    return create_asgi_req(remote_addr=address())
+    scope = create_scope() | {"client": (address(), 1)}
+    return Request(scope, lambda: pytest.fail("it has no body"))
 
 
 @pytest.fixture

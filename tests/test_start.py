@@ -77,6 +77,7 @@ def urls(postgres: EmbeddedPostgres) -> Iterator[dict[str, str]]:
             "OWNER_DATABASE_URL": database.owner,
             "MASTER_KEY": MASTER_KEY,
             "PORT": "0",
+            "ISSUER": "http://localhost",
         } | {name.removeprefix("TOKEN_LEDGER_"): value for name, value in CHEAP_PASSWORDS.items()}
 
 
@@ -125,7 +126,8 @@ def failing(service):
     raise RuntimeError("this worker cannot start")
 api.server.make_app = failing
 print(os.getpid(), flush=True)
-api.server.serve(load_settings(workers=2, port=0, data_folder=sys.argv[2]), lambda administrator: None)
+settings = load_settings(workers=2, port=0, issuer="http://localhost", data_folder=sys.argv[2])
+api.server.serve(settings, lambda administrator: None)
 """
 
 
