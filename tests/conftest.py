@@ -24,7 +24,6 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,8 @@ from ledger.appender import Appender
 from ledger.database import connect, service_conninfo
 from ledger.embedded import EmbeddedPostgres
 from projections.install import install
+from tests.clock import Clock as Clock
+from tests.clock import put_clock
 from tests.postgres import create_database, drop_database, postgres_servers, running_server
 from tests.serving import Served, served
 
@@ -66,48 +67,12 @@ class Database:
     service: str  # ledger_service, with the settings of the service
 
 
-class Clock:
-    """The ledger's clock of one database: every process of the server sees it at once."""
-
-    def __init__(self, conninfo: str) -> None:
-        self._conninfo = conninfo
-
-    def advance(self, seconds: float) -> None:
-        """Move the clock, running or stopped; a negative number moves it back."""
-        self._execute(
-            "UPDATE ledger.test_clock SET ahead = ahead + %(by)s, stopped_at = stopped_at + %(by)s", timedelta(seconds=seconds)
-        )
-
-    def set(self, instant: datetime) -> None:
-        """Stop the clock at an instant; `advance` moves it from there."""
-        self._execute("UPDATE ledger.test_clock SET stopped_at = %(by)s", instant)
-
-    def _execute(self, statement: str, by: datetime | timedelta) -> None:
-        with psycopg.connect(self._conninfo, autocommit=True) as connection:
-            connection.execute(statement, {"by": by})
-
-
-TEST_CLOCK = """
-CREATE TABLE ledger.test_clock (ahead interval NOT NULL, stopped_at timestamptz);
-INSERT INTO ledger.test_clock (ahead) VALUES ('0');
-GRANT SELECT ON ledger.test_clock TO ledger_service;
-CREATE OR REPLACE FUNCTION ledger.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS
-  'SELECT coalesce(c.stopped_at, clock_timestamp() + c.ahead) FROM ledger.test_clock c';
-"""
-
-
 # A copy of a database does not take over who may do what with it: as in schema.sql.
 GRANTS_ON_DATABASE = """
 GRANT CREATE, CONNECT, TEMPORARY ON DATABASE {database} TO ledger_owner;
 GRANT CONNECT ON DATABASE {database} TO ledger_service;
 REVOKE ALL ON DATABASE {database} FROM PUBLIC;
 """
-
-
-def _test_clock(database: Database) -> Clock:
-    with psycopg.connect(database.ledger_owner, autocommit=True) as connection:
-        connection.execute(TEST_CLOCK)
-    return Clock(database.ledger_owner)
 
 
 @contextmanager
@@ -171,12 +136,12 @@ def installed(any_server: EmbeddedPostgres) -> Iterator[Database]:
 
 @pytest.fixture
 def clock(database: Database) -> Clock:
-    return _test_clock(database)
+    return put_clock(database.ledger_owner)
 
 
 @pytest.fixture
 def any_clock(any_database: Database) -> Clock:
-    return _test_clock(any_database)
+    return put_clock(any_database.ledger_owner)
 
 
 @pytest.fixture(scope="session")
@@ -203,7 +168,7 @@ def _new_ledger(server: EmbeddedPostgres, folder: Path, **settings: Any) -> Iter
     with _new_database(server, None) as database:
         service = server.conninfo("ledger_service", database.name)
         log = folder / "server.log"
-        with served(service, database.owner, log=log, prepared=lambda: _test_clock(database), **settings) as running:
+        with served(service, database.owner, log=log, prepared=lambda: put_clock(database.ledger_owner), **settings) as running:
             yield running
 
 
