@@ -50,10 +50,15 @@ def prepare(owner_conninfo: str, settings: Settings, master: MasterKey) -> First
 
 
 def check_installed(conninfo: str) -> None:
-    """NotInstalled unless the log is there and open; UnsafeSettings for a role that could forge it."""
+    """NotInstalled unless the log is there and open."""
     with psycopg.connect(conninfo) as connection:
         if not is_installed(connection) or connection.execute("SELECT FROM ledger.batches LIMIT 1").fetchone() is None:
             raise NotInstalled("the database holds no ledger: run `token-ledger init` first")
+
+
+def check_service_role(conninfo: str) -> None:
+    """UnsafeSettings for a role that could forge the log."""
+    with psycopg.connect(conninfo) as connection:
         if writes_past_the_append(connection):
             rule = "as ledger_service, not as a role that may write the log itself"
             raise UnsafeSettings([Problem("TOKEN_LEDGER_DATABASE_URL", rule)])

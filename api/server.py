@@ -18,10 +18,10 @@ from psycopg import sql
 from uvicorn_worker import UvicornWorker
 
 from api.app import make_app
-from api.first_start import FirstAdministrator, check_installed, prepare
+from api.first_start import FirstAdministrator, check_installed, check_service_role, prepare
 from api.protocol import Protocol
 from api.service import make_service
-from ledger.embedded import EmbeddedPostgres
+from ledger.embedded import DataFolderInUse, EmbeddedPostgres
 from ledger.errors import LedgerError
 from ledger.sealing import MasterKey
 from ledger.settings import Settings
@@ -107,13 +107,14 @@ class DatabaseAway(LedgerError):
 
 
 @contextlib.contextmanager
-def database(settings: Settings) -> Iterator[tuple[str, str]]:
+def database(settings: Settings, *, beside_service: bool = False) -> Iterator[tuple[str, str]]:
     """Answer the conninfos of ledger_service and of the owner; without a given one an embedded server runs meanwhile.
 
-    What fails inside for want of the database fails with DatabaseAway.
+    `beside_service`: one that a service runs already on the data folder is used, and left running. What fails inside for want
+    of the database fails with DatabaseAway.
     """
     try:
-        with _conninfos(settings) as conninfos:
+        with _conninfos(settings, beside_service) as conninfos:
             yield conninfos
     except psycopg.OperationalError as error:
         # libpq names host, port and role in its text, never a password.
@@ -121,16 +122,30 @@ def database(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def _conninfos(settings: Settings) -> Iterator[tuple[str, str]]:
+def _conninfos(settings: Settings, beside_service: bool) -> Iterator[tuple[str, str]]:
     if settings.database_url is not None:
         owner = settings.owner_database_url or settings.database_url
         yield settings.database_url.get_secret_value(), owner.get_secret_value()
         return
-    with EmbeddedPostgres(settings.data_folder) as server:
+    with contextlib.ExitStack() as running:
+        server = EmbeddedPostgres(settings.data_folder)
+        try:
+            running.enter_context(server)
+        except DataFolderInUse:
+            if not beside_service or not server.is_running():
+                raise
         with psycopg.connect(server.conninfo("postgres", "postgres"), autocommit=True) as connection:
             if connection.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone() is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
         yield server.conninfo("ledger_service", DATABASE), server.conninfo("postgres", DATABASE)
+
+
+@contextlib.contextmanager
+def maintained(settings: Settings) -> Iterator[str]:
+    """Answer the conninfo of the owner of a ledger that is there, also beside a running service. NotInstalled."""
+    with database(settings, beside_service=True) as (_, owner):
+        check_installed(owner)
+        yield owner
 
 
 def master_key(settings: Settings) -> MasterKey:
@@ -153,7 +168,7 @@ def previous_master_key(settings: Settings) -> MasterKey | None:
 def reseal_keys(settings: Settings) -> Resealed:
     """Seal anew, under the master key, what the one before it sealed. UnsafeKey when neither opens it."""
     master = master_key(settings)
-    with database(settings) as (_, owner), psycopg.connect(owner, autocommit=True) as connection:
+    with maintained(settings) as owner, psycopg.connect(owner, autocommit=True) as connection:
         return reseal(connection, ready_master_key(connection, master, previous_master_key(settings)))
 
 
@@ -176,6 +191,7 @@ def serve(settings: Settings, announce: Callable[[FirstAdministrator | None], No
             administrator = prepare(owner, settings, master)
         else:
             check_installed(service)
+            check_service_role(service)
         with psycopg.connect(service) as connection:
             master = ready_master_key(connection, master, previous_master_key(settings))
         ours = os.getpid()

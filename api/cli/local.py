@@ -56,10 +56,10 @@ def serve_command(host: str | None, port: int | None, workers: int | None) -> No
 def replay() -> None:
     """Build the views anew from the log beside the live ones, then swap them in."""
     from api.cli.maintenance import replay_command
-    from api.server import database
+    from api.server import maintained
     from ledger.settings import load_settings
 
-    with database(load_settings()) as (_, owner):
+    with maintained(load_settings()) as owner:
         sys.exit(replay_command(owner))
 
 
@@ -67,10 +67,10 @@ def replay() -> None:
 def verify() -> None:
     """Fold the log into a scratch copy and compare it with the live views, row by row; 1 when anything differs."""
     from api.cli.maintenance import verify_command
-    from api.server import database
+    from api.server import maintained
     from ledger.settings import load_settings
 
-    with database(load_settings()) as (_, owner):
+    with maintained(load_settings()) as owner:
         sys.exit(verify_command(owner))
 
 
