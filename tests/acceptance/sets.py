@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from tests.acceptance import combinations, corpus, fresh_clone, killing, load, login_timing, refreshes, rotation
+from tests.acceptance import combinations, corpus, fresh_clone, killing, load, login_timing, lossy, refreshes, rotation
 from tests.acceptance.points import Point
 
 SETS: Final[Mapping[str, Mapping[str, Point]]] = {
@@ -18,5 +18,6 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
     },
     "lifecycle": {
         "refreshes": refreshes.run,
+        "lossy": lossy.run,
     },
 }
