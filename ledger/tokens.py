@@ -4,6 +4,7 @@ Strings and secrets are made elsewhere (token_strings.py, jose.py, rotation.py);
 token may call something is decisions.py.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -45,6 +46,12 @@ class ClientChangedMeanwhile(TryAgain):
     """The client's strategy was changed while strings of the old one were being made; nothing was recorded."""
 
     code = "client_changed_meanwhile"
+
+
+class PlanIsPast(Refused):
+    """Tokens were issued since the list was made that would be revoked with those on it; make the list anew."""
+
+    code = "plan_is_past"
 
 
 class TokenIsRevoked(Refused):
@@ -410,6 +417,20 @@ def change_token(
     ]
 
 
+def revoke_tokens(state: State, now: datetime, *, token_ids: Sequence[UUID], reason: str | None) -> list[Event]:
+    """Revoke these tokens, each by an event of its own. Reads the tokens and the streams of their families.
+
+    One that is revoked, or whose family is: no event. UnknownToken.
+    """
+    events: list[Event] = []
+    for token_id in token_ids:
+        token = state.tokens.get(token_id)
+        family = None if token is None else state.families.get(token.family_id)
+        if family is None or family.status != "revoked":
+            events += change_token(state, now, token_id=token_id, verb="revoke", reason=reason)
+    return events
+
+
 def change_family(
     state: State,
     now: datetime,
@@ -440,3 +461,14 @@ def change_family(
             return []
         event_type, row = FamilyReinstated, replace(family, status="active", status_reason=reason, status_until=None)
     return [event_type(family_id=family_id, subject_id=family.subject_id, client_id=family.client_id, family=row)]
+
+
+def revoke_listed_family(
+    state: State, now: datetime, *, family_id: UUID, reason: str | None, issued_since: bool
+) -> list[Event]:
+    """Revoke a family whose tokens were listed. Revoked already: no event. UnknownFamily; PlanIsPast where tokens were
+    `issued_since`, which nobody has seen on the list."""
+    events = change_family(state, now, family_id=family_id, verb="revoke", reason=reason)
+    if events and issued_since:
+        raise PlanIsPast("the family has tokens that are not on the list; make it anew, or revoke the family itself")
+    return events

@@ -41,6 +41,15 @@ CLIENT = {
     "apis": ["ledger"],
     "serves": "ledger",
 }
+REVOCATION = {
+    "filter": {"client": "console", "kind": "access"},
+    "dry_run": True,
+    "as_of_position": 1,
+    "plan_id": str(uuid4()),
+    "reason": "incident",
+    "cursor": "1.00000000-0000-0000-0000-000000000000",
+    "limit": 10,
+}
 PROFILE = {"username": "ann", "display_name": "Ann", "email": "ann@example.com"}
 NAMED = {"name": "script", "apis": ["ledger"], "scope": "direct", "lifetime_seconds": 60}
 
@@ -95,13 +104,14 @@ BODIES: Mapping[tuple[str, str], Taken] = {
     ("POST", "/v1/tokens/{token_id}/suspend"): Taken(SUSPENSION, ("reason",)),
     ("POST", "/v1/tokens/{token_id}/reinstate"): Taken(BECAUSE, optional=True),
     ("POST", "/v1/tokens/{token_id}/revoke"): Taken(BECAUSE, optional=True),
+    ("POST", "/v1/revocations"): Taken(REVOCATION, ("filter",)),
     ("POST", "/v1/families/{family_id}/suspend"): Taken(SUSPENSION, ("reason",)),
     ("POST", "/v1/families/{family_id}/reinstate"): Taken(BECAUSE, optional=True),
     ("POST", "/v1/families/{family_id}/revoke"): Taken(BECAUSE, optional=True),
     ("POST", "/v1/lockouts/{lockout_id}/unlock"): Taken({}, optional=True),
 }
-# Their answer is worth something once, or they are repeated under a secret that is not kept.
-NOT_REPEATABLE = {("POST", "/login"), ("PUT", "/v1/me/password")}
+# Their answer is worth something once, or they are repeated under a secret that is not kept, or under the id of a plan.
+NOT_REPEATABLE = {("POST", "/login"), ("PUT", "/v1/me/password"), ("POST", "/v1/revocations")}
 
 
 def every_endpoint_but(left_out: Collection[tuple[str, str]]) -> pytest.MarkDecorator:

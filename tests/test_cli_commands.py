@@ -139,6 +139,7 @@ TRIES = {
     "token suspend": Try(lambda w: [w.token_id, "--reason", "odd", "--until", "2100-01-01T00:00:00Z"], prints="token_id\t"),
     "token reinstate": Try(lambda w: [w.token_id, "--reason", "well"], prints="token_id\t"),
     "token revoke": Try(lambda w: [w.token_id, "--reason", "lost"], prints="token_id\t"),
+    "token revoke-all": Try(lambda w: ["--subject", w.person.username, "--client", w.app.name, "--yes"], prints="plan_id\t"),
     "family show": Try(lambda w: [w.family_id], prints="family_id\t"),
     "family suspend": Try(lambda w: [w.family_id, "--reason", "odd"], prints="family_id\t"),
     "family reinstate": Try(lambda w: [w.family_id], prints="family_id\t"),
@@ -294,6 +295,27 @@ def test_what_cannot_be_undone_is_asked_about(terminal: Terminal, world: World) 
     assert terminal.run("role", "remove", f"{world.api}:reader").exit_code == 1
     assert terminal.members("subject", "show", world.person.username)["status"] == "active"
     assert terminal.members("role", "show", f"{world.api}:reader")["rule_count"] == "1"
+
+
+def test_tokens_are_revoked_in_bulk_as_listed_when_it_is_meant(terminal: Terminal, world: World) -> None:
+    chosen = ("token", "revoke-all", "--subject", world.person.username, "--kind", "access")
+    tried = terminal.run(*chosen, "--dry-run")
+    assert [line.split("\t")[0] for line in tried.stdout.splitlines()] == [world.token_id]
+    named = re.fullmatch(r"Plan (\d+\.[-0-9a-f]{36}): 1 to be revoked\.\n", tried.stderr)
+    assert named
+    refusing = terminal.run(*chosen, stdin="n\n")
+    assert (refusing.exit_code, world.token_id in refusing.stdout) == (1, True)
+    assert terminal.members("token", "show", world.token_id)["state"] == "active"
+    later = terminal.objects("token", "issue", world.person.username, "--client", world.app.name)[0]["token_id"]
+    assert "plan_id" in terminal.refused(*chosen, "--strategy", "opaque", "--plan", named[1], "--yes")
+    done = terminal.objects(*chosen, "--plan", named[1], "--yes", "--reason", "incident", "--json")[0]
+    assert (done["revoked"], done["plan_id"]) == (1, named[1].partition(".")[2])
+    shown = terminal.members("token", "show", world.token_id)
+    assert (shown["state"], shown["status_reason"]) == ("revoked", "incident")
+    assert terminal.members("token", "show", later)["state"] == "active"
+    again = terminal.objects(*chosen, "--plan", named[1], "--yes", "--json")[0]
+    assert again["revoked"] == 0
+    assert "POSITION.ID" in terminal.refused(*chosen, "--plan", "7", status=2)
 
 
 def test_a_rule_is_withdrawn_as_it_was_granted(terminal: Terminal, world: World) -> None:

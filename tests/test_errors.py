@@ -46,6 +46,7 @@ CODES = {
     "not_installed": [500],
     "outcome_unknown": [503],
     "overloaded": [503],
+    "plan_is_past": [409],
     "refused": [409],
     "replay_running": [500],
     "seal_broken": [500],

@@ -1,12 +1,13 @@
 """`token-ledger token` and `family`: what was issued, and taking it back."""
 
 import json
-from collections.abc import Sequence
-from typing import Any, Final
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import click
 
-from api.cli.calling import Call, calls, given, is_id
+from api.cli.calling import MAX_PAGE, Call, calls, given, is_id
 from api.cli.clients import STRATEGIES
 from api.cli.options import page_options, reason_option, suspension_options
 
@@ -24,6 +25,13 @@ TOKEN_COLUMNS: Final = (
 )
 KINDS: Final = ("access", "refresh")
 STATES: Final = ("active", "suspended", "revoked", "expired", "rotated")
+
+
+class Plan(NamedTuple):
+    """A plan of POST /v1/revocations."""
+
+    as_of_position: int
+    plan_id: str
 
 
 @click.group("token")
@@ -132,6 +140,80 @@ def revoke(call: Call, token_id: str, reason: str | None) -> None:
     token-ledger token revoke 0195f4a0-7d1e-7000-8000-000000000000 --reason 'laptop stolen'
     """
     call.show(call(token_id=token_id, body=given(reason=reason)))
+
+
+@token_group.command("revoke-all")
+@click.option("--subject", metavar="SUBJECT", help="Of this subject, by id or user name.")
+@click.option("--client", help="Issued to this client.")
+@click.option("--api", help="For this API.")
+@click.option("--family-id", metavar="ID", help="Of this family.")
+@click.option("--kind", type=click.Choice(KINDS), help="Of this kind only.")
+@click.option("--strategy", type=click.Choice(STRATEGIES), help="With such bearer strings only.")
+@click.option("--issued-after", metavar="INSTANT", help="Whose issue was recorded at or after it (RFC 3339).")
+@click.option("--issued-before", metavar="INSTANT", help="Whose issue was recorded before it (RFC 3339).")
+@reason_option
+@click.option("--dry-run", is_flag=True, help="List what would be revoked, and change nothing.")
+@click.option("--plan", metavar="PLAN", callback=lambda _context, _parameter, value: _plan(value), help="Go on with this one.")
+@click.option("--yes", is_flag=True, help="Neither list nor ask.")
+@calls("POST", "/v1/revocations", columns=TOKEN_COLUMNS)
+def revoke_all(
+    call: Call, subject: str | None, reason: str | None, dry_run: bool, plan: Plan | None, yes: bool, **filters: str | None
+) -> None:
+    """Revoke every token that matches every filter, for good.
+
+    What would be revoked is listed first, and exactly that is: tokens issued meanwhile stay. A run that was cut off goes on
+    with the same filters and the --plan that it named.
+
+    \b
+    token-ledger token revoke-all --client shop --issued-before 2030-01-31T12:00:00Z --dry-run
+    token-ledger token revoke-all --subject ann --api orders --reason 'laptop stolen'
+    """
+    chosen = given(subject_id=None if subject is None else call.subject_id(subject), **filters)
+    asked = given(filter=chosen, reason=reason) | ({} if plan is None else plan._asdict())
+    first = call(body=asked | {"dry_run": True, "limit": MAX_PAGE})
+    asked |= {"as_of_position": first["as_of_position"], "plan_id": first["plan_id"]}
+    if dry_run or not yes:
+        call.rows(page["tokens"] for page in _pages(call, asked, first))
+    count = "more than are counted" if first["count"] is None else first["count"]
+    click.echo(f"Plan {first['as_of_position']}.{first['plan_id']}: {count} to be revoked.", err=True)
+    if dry_run:
+        return
+    if first["count"] != 0 and not yes:
+        click.confirm("Revoke these for good?", abort=True, err=True)
+    call.show(_run(call, asked, first["count"]))
+
+
+def _plan(text: str | None) -> Plan | None:
+    if text is None:
+        return None
+    position, _, plan_id = text.partition(".")
+    if not (position.isascii() and position.isdigit() and len(position) <= 16 and is_id(plan_id)):
+        raise click.BadParameter("as it was named: POSITION.ID")
+    return Plan(int(position), plan_id)
+
+
+def _pages(call: Call, asked: Mapping[str, Any], page: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield page
+    while page["next"] is not None:
+        page = call(body={**asked, "dry_run": True, "limit": MAX_PAGE, "cursor": page["next"]})
+        yield page
+
+
+def _run(call: Call, asked: Mapping[str, Any], count: int | None) -> dict[str, Any]:
+    """Run a plan to its end, and answer what it came to. `revoked` is null where one event took all of them."""
+    revoked: int | None = 0
+    cursor: dict[str, str] = {}
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(length=count or 0, label="Revoking", file=sys.stderr, hidden=hidden) as bar:
+        while True:
+            answer = call(body={**asked, **cursor})
+            revoked = None if revoked is None or answer["revoked"] is None else revoked + answer["revoked"]
+            bar.update(answer["passed"] or 0)
+            if answer["done"]:
+                break
+            cursor = {"cursor": answer["next"]}
+    names = ("plan_id", "as_of_position", "level", "position")
+    return {name: answer[name] for name in names} | {"revoked": revoked}
 
 
 # -------------------------------------------------------------------------------------------------------------- families

@@ -64,8 +64,8 @@ class Tokens:
         )
         filters = TokenFilters(
             subject_id=read_uuid(query, "subject_id", None),
-            client_id=_client_id(query, caller.kept),
-            api_id=_api_id(query, caller.kept),
+            client_id=named_client(query.get("client"), caller.kept),
+            api_id=named_api(query.get("api"), caller.kept),
             family_id=read_uuid(query, "family_id", None),
             kind=read_choice(query, "kind", KINDS),
             strategy=read_choice(query, "strategy", STRATEGIES),
@@ -149,11 +149,16 @@ def read_token_cursor(query: dict[str, str]) -> Key:
     return Key(read_position({"cursor": position}, "cursor", rule) or 0, token_id)
 
 
+def token_cursor(key: Key | None) -> str | None:
+    """Answer what `read_token_cursor` reads; None where nothing follows."""
+    return None if key is None else f"{key.position}.{key.token_id}"
+
+
 def page_answer(page: TokenPage) -> dict[str, Any]:
     """Answer a page of tokens."""
     return {
         "tokens": [token_members(listed, page.kept) for listed in page.tokens],
-        "next": None if page.next is None else f"{page.next.position}.{page.next.token_id}",
+        "next": token_cursor(page.next),
         "position": page.position,
         "instant": rfc3339(page.instant),
     }
@@ -198,19 +203,21 @@ def _token_id(text: str) -> UUID:
     return identifier
 
 
-def _client_id(query: dict[str, str], kept: Kept) -> UUID | None:
-    if "client" not in query:
+def named_client(name: str | None, kept: Kept) -> UUID | None:
+    """Answer the id of a client that a filter names, or None without one; UnknownClient."""
+    if name is None:
         return None
-    client_id = client_id_of(query["client"])
+    client_id = client_id_of(name)
     if client_id not in kept.clients:
-        raise UnknownClient(query["client"])
+        raise UnknownClient(name)
     return client_id
 
 
-def _api_id(query: dict[str, str], kept: Kept) -> UUID | None:
-    if "api" not in query:
+def named_api(name: str | None, kept: Kept) -> UUID | None:
+    """Answer the id of an API that a filter names, or None without one; UnknownApi."""
+    if name is None:
         return None
-    api_id = api_id_of(query["api"])
+    api_id = api_id_of(name)
     if api_id not in kept.apis:
-        raise UnknownApi(query["api"])
+        raise UnknownApi(name)
     return api_id
