@@ -79,6 +79,11 @@ class Service:
             await self.keyring.load(kept)
         raise LookupFailed("reference data kept changing")
 
+    def longest_access_lifetime(self, kept: Kept) -> timedelta:
+        """Answer how long an access token lives at most; of a client registered under a higher ceiling, that counts."""
+        ceilings = self.settings.max_access_lifetime_seconds, self.settings.max_named_token_lifetime_seconds
+        return timedelta(seconds=max(*ceilings, *(client.access_lifetime_seconds for client in kept.clients.values())))
+
     async def keep_house(self) -> None:
         """Every few seconds, for ever: partitions ahead of the head, keys that are due, retry keys that are past."""
         while True:

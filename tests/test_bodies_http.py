@@ -108,6 +108,10 @@ BODIES: Mapping[tuple[str, str], Taken] = {
     ("POST", "/v1/families/{family_id}/suspend"): Taken(SUSPENSION, ("reason",)),
     ("POST", "/v1/families/{family_id}/reinstate"): Taken(BECAUSE, optional=True),
     ("POST", "/v1/families/{family_id}/revoke"): Taken(BECAUSE, optional=True),
+    ("POST", "/v1/keys"): Taken({"use": "enc", "algorithm": "A256GCM"}, ("use",)),
+    ("POST", "/v1/keys/{key_id}/activate"): Taken({}, optional=True),
+    ("POST", "/v1/keys/{key_id}/retire"): Taken({}, optional=True),
+    ("POST", "/v1/keys/{key_id}/revoke"): Taken(BECAUSE, ("reason",)),
     ("POST", "/v1/lockouts/{lockout_id}/unlock"): Taken({}, optional=True),
 }
 # Their answer is worth something once, or they are repeated under a secret that is not kept, or under the id of a plan.
@@ -125,7 +129,7 @@ every_endpoint = every_endpoint_but(())
 
 @pytest.fixture(scope="module")
 def things(ledger_server: Served) -> dict[str, str]:
-    """What the paths are about: one of everything that is there, but for lock-outs."""
+    """What the paths are about: one of everything that is there, but for lock-outs and keys."""
     with ledger_server.admin() as admin, ledger_server.client() as http:
         api = new_api(admin, {"reader": ["allow GET /orders/{id}"]})
         person, app = new_person(admin, f"{api}:reader"), first_party(admin, api, refresh="rotating")
@@ -138,6 +142,7 @@ def things(ledger_server: Served) -> dict[str, str]:
             "token_id": tokens["token_id"],
             "family_id": tokens["family_id"],
             "lockout_id": str(uuid4()),
+            "key_id": str(uuid4()),
         }
 
 

@@ -149,6 +149,10 @@ TRIES = {
     "audit events": Try(lambda w: ["--subject", w.person.username, "--type", "subject_registered", "--order", "oldest"]),
     "audit timeline": Try(lambda w: ["--token-id", w.token_id]),
     "key list": Try(),
+    "key make": Try(lambda _: ["enc"], prints="key_id\t"),
+    "key activate": Try(),
+    "key retire": Try(),
+    "key revoke": Try(),
     "lockout list": Try(lambda w: ["--subject", w.person.username]),
     "lockout unlock": Try(lambda _: [], prints="lockout_id\t"),
     # Of one's own: as the person, not as the administrator.
@@ -196,6 +200,10 @@ def test_a_command_calls_the_endpoint_it_says_it_calls(
             httpx.post(f"{terminal.url}/login", json={"username": world.person.username, "password": "a wrong password"})
         lockout = terminal.objects("lockout", "list", "--subject", world.person.username)[0]
         attempt = Try(lambda _: [lockout["lockout_id"]], prints="lockout_id\t")
+    if name in ("key activate", "key retire", "key revoke"):
+        made = terminal.objects("key", "make", "enc")[0]
+        more = ["--reason", "leaked", "--yes"] if name == "key revoke" else []
+        attempt = Try(lambda _: [made["key_id"], *more], prints="key_id\t")
     requested.clear()
     arguments, stdin = [*name.split(), *attempt.arguments(world)], attempt.stdin(world)
     if name in REPEATABLE:

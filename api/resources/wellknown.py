@@ -5,8 +5,10 @@ from falcon.asgi import Request, Response
 
 from api.service import NOBODY, Service
 from ledger.instants import rfc3339
+from ledger.jose import read_public_keys
+from ledger.keys import is_published
 
-# A verifier asks at least this often; a key is published from the moment it is made.
+# A cache may keep the key set so long: ledger.keys.PUBLISHED_AHEAD reckons with it.
 KEYS_MAX_AGE_SECONDS = 300
 
 
@@ -40,12 +42,21 @@ class PublicKeys:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._checked: list[dict[str, str]] = []
 
     async def on_get(self, _req: Request, resp: Response) -> None:
-        """Answer every public key that is not revoked, those of retired keys too: tokens made with them still stand."""
-        _, kept = await self._service.find(NOBODY)
-        keys = sorted(kept.keys.values(), key=lambda key: key.position)
-        resp.media = {"keys": [key.public_jwk for key in keys if key.public_jwk is not None and key.status != "revoked"]}
+        """Answer the key set: pending keys, the active one, and retired ones until the last token that needs them is gone.
+
+        BadKeySet, and so no answer, where it is not what we would take from others.
+        """
+        found, kept = await self._service.find(NOBODY)
+        longest = self._service.longest_access_lifetime(kept)
+        published = [key for key in kept.keys.values() if is_published(key, found.instant, longest)]
+        jwks = [key.public_jwk for key in sorted(published, key=lambda key: (key.made_at, key.key_id)) if key.public_jwk]
+        if jwks != self._checked:
+            read_public_keys({"keys": jwks})
+            self._checked = jwks
+        resp.media = {"keys": jwks}
         resp.set_header("Cache-Control", f"public, max-age={KEYS_MAX_AGE_SECONDS}")
 
 
