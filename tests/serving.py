@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +37,9 @@ class Served:
     workers: int
     environment: dict[str, str]
 
-    def again(self, **settings: str) -> AbstractContextManager["Served"]:
-        """Run another server on the same ledger, with other settings."""
-        return _running(self.environment | settings, self.password, self.owner, None)
+    def again(self, launcher: Sequence[str] | None = None, **settings: str) -> AbstractContextManager["Served"]:
+        """Run another server on the same ledger, with other settings, or started by another command line."""
+        return _running(self.environment | settings, self.password, self.owner, None, launcher)
 
     def client(self) -> httpx.Client:
         """Answer an HTTP client of the server, without any credentials."""
@@ -148,12 +148,16 @@ def served(
 
 
 @contextmanager
-def _running(environment: dict[str, str], password: str, owner: str, log: Path | None) -> Iterator[Served]:
+def _running(
+    environment: dict[str, str], password: str, owner: str, log: Path | None, launcher: Sequence[str] | None = None
+) -> Iterator[Served]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = environment | {"TOKEN_LEDGER_PORT": str(port)}
     with log.open("w") if log is not None else nullcontext(subprocess.DEVNULL) as output:
-        process = subprocess.Popen(command("serve"), env=environment, stdout=output, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            launcher or command("serve"), env=environment, stdout=output, stderr=subprocess.STDOUT, text=True
+        )
         try:
             wait_until_ready(url)
             workers = int(environment["TOKEN_LEDGER_WORKERS"])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from tests.acceptance import combinations, corpus, fresh_clone, killing, load, login_timing, lossy, refreshes, rotation
+from tests.acceptance import checker, combinations, corpus, fresh_clone, killing, load, login_timing, lossy, refreshes, rotation
 from tests.acceptance.points import Point
 
 SETS: Final[Mapping[str, Mapping[str, Point]]] = {
@@ -19,5 +19,6 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
     "lifecycle": {
         "refreshes": refreshes.run,
         "lossy": lossy.run,
+        "checker": checker.run,
     },
 }
