@@ -3,7 +3,19 @@
 from collections.abc import Mapping
 from typing import Final
 
-from tests.acceptance import checker, combinations, corpus, fresh_clone, killing, load, login_timing, lossy, refreshes, rotation
+from tests.acceptance import (
+    checker,
+    combinations,
+    corpus,
+    fresh_clone,
+    killing,
+    load,
+    login_timing,
+    lossy,
+    refreshes,
+    rotation,
+    vectors_of_others,
+)
 from tests.acceptance.points import Point
 
 SETS: Final[Mapping[str, Mapping[str, Point]]] = {
@@ -20,5 +32,6 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
         "refreshes": refreshes.run,
         "lossy": lossy.run,
         "checker": checker.run,
+        "jose": vectors_of_others.run,
     },
 }
