@@ -32,6 +32,7 @@ from projections.audit import (
 from projections.lookup import look_up
 from projections.reading import READ_STATE
 from projections.reference import read_reference_as_of
+from projections.revocations import ISSUED_LAST, PARTIES, PLAN
 from projections.token_listing import LISTED, NEWEST, TokenFilters, read_bounds, walk
 from tests.builders import NOON, command, envelope, family, subject_registered, token_issued
 from tests.conftest import Database
@@ -156,6 +157,13 @@ async def _bounds(connection: Connection, keys: int) -> None:
         await read_bounds(connection, TokenFilters(issued_after=NOON, issued_before=NOON))
 
 
+async def _plan_of_revocation(connection: Connection, keys: int) -> None:
+    for position, family_id in enumerate(ids("family", keys), start=1):
+        await connection.execute(PLAN, {"position": position, "issued_after": NOON, "issued_before": NOON})
+        await connection.execute(ISSUED_LAST, (family_id,))
+    await connection.execute(PARTIES, (ids("token", keys),))
+
+
 async def _listed(connection: Connection, keys: int) -> None:
     parameters = {"token_ids": ids("token", keys), "position": None, "instant": None}
     assert len(await (await connection.execute(LISTED, parameters)).fetchall()) == keys
@@ -230,6 +238,7 @@ HOT_STATEMENTS = (
     HotStatement("the tokens of a subject, and of a family", _walk_some, 25),
     HotStatement("the bounds of a listing", _bounds, 15),
     HotStatement("what listed tokens are worth", _listed, 20),
+    HotStatement("a plan of revocation, its parties, and the last issue of a family", _plan_of_revocation, 40),
     *AUDIT_STATEMENTS,
 )
 
