@@ -245,9 +245,9 @@ def test_no_log_line_holds_a_secret_whatever_was_asked(own: "Own") -> None:
         # With the database failing under them, and with a value that no column takes.
         own.kill_backends()
         with ThreadPoolExecutor(8) as threads:
-            list(threads.map(lambda _: evaluate_status(server, asker, issued["access_token"]), range(30)))
+            list(threads.map(lambda _: evaluate_status(http, asker, issued["access_token"]), range(30)))
             own.kill_backends()
-            list(threads.map(lambda _: http_login_status(server, person), range(4)))
+            list(threads.map(lambda _: login_status(http, person), range(4)))
         wait_until_ready(server.url)
     assert server.log is not None
     log = server.log.read_text()
@@ -264,14 +264,14 @@ def person_id(person: Person) -> Any:
     return UUID(person.subject_id)
 
 
-def evaluate_status(server: Served, asker: App, token: str) -> int:
+def evaluate_status(http: httpx.Client, asker: App, token: str) -> int:
     question = {"subject": {"type": "token", "id": token}, "action": {"name": "GET"}, "resource": {"type": "route", "id": "/x"}}
-    return httpx.post(f"{server.url}/access/v1/evaluation", json=question, auth=asker.auth, timeout=30).status_code
+    return http.post("/access/v1/evaluation", json=question, auth=asker.auth).status_code
 
 
-def http_login_status(server: Served, person: Person) -> int:
+def login_status(http: httpx.Client, person: Person) -> int:
     body = {"username": person.username, "password": person.password}
-    return httpx.post(f"{server.url}/login", json=body, timeout=60).status_code
+    return http.post("/login", json=body, timeout=60).status_code
 
 
 # ----------------------------------------------------------------------------------------- workers and databases that go away
@@ -352,13 +352,13 @@ def test_connections_of_the_database_that_are_killed_cost_503_at_most(own: Own) 
         statuses: set[int] = set()
         with ThreadPoolExecutor(8) as threads:
             for _ in range(3):
-                asked = [threads.submit(evaluate_status, own.served, asker, token) for _ in range(30)]
-                asked += [threads.submit(http_login_status, own.served, person) for _ in range(2)]
+                asked = [threads.submit(evaluate_status, http, asker, token) for _ in range(30)]
+                asked += [threads.submit(login_status, http, person) for _ in range(2)]
                 own.kill_backends()
                 statuses |= {each.result() for each in asked}
         assert statuses <= {200, 503}
         assert 200 in statuses
-        until(lambda: evaluate_status(own.served, asker, token) == 200)
+        until(lambda: evaluate_status(http, asker, token) == 200)
 
 
 @with_proc
@@ -403,15 +403,34 @@ def test_without_its_database_everything_is_503_with_a_time_to_try_again_and_the
             assert name
 
 
+def test_a_database_that_stalls_costs_503_within_seconds_and_holds_up_nobody_who_does_not_need_it(own: Own) -> None:
+    with own.served.admin() as admin, own.served.client() as http:
+        api = new_api(admin, {"reader": ["allow GET /**"]})
+        asker, person = resource_server(admin, api), new_person(admin, f"{api}:reader")
+        token = login(http, person, first_party(admin, api))["access_token"]
+        with psycopg.connect(own.served.owner) as locking, ThreadPoolExecutor(64) as threads:
+            locking.execute("LOCK TABLE views.tokens IN ACCESS EXCLUSIVE MODE")
+            began = time.monotonic()
+            asked = [threads.submit(evaluate_status, http, asker, token) for _ in range(150)]
+            while not all(each.done() for each in asked):
+                started = time.monotonic()
+                assert http.get("/healthz").status_code == 200
+                assert time.monotonic() - started < 3
+                time.sleep(0.1)
+            assert {each.result() for each in asked} == {503}
+            assert time.monotonic() - began < 20
+        assert evaluate_status(http, asker, token) == 200
+
+
 def test_a_server_that_is_told_to_stop_answers_what_it_has_begun(own: Own) -> None:
     postgres = own.postgres
     owner = create_database(postgres, "stopping")
     service = postgres.conninfo("ledger_service", "stopping")
-    with served(service, owner) as server, server.admin() as admin, ThreadPoolExecutor(4) as threads:
+    with served(service, owner) as server, server.admin() as admin, server.client() as http, ThreadPoolExecutor(4) as threads:
         person = new_person(admin)
         with psycopg.connect(owner) as holding:
             holding.execute("LOCK TABLE ledger.append_turn IN EXCLUSIVE MODE")
-            begun = [threads.submit(http_login_status, server, person) for _ in range(4)]
+            begun = [threads.submit(login_status, http, person) for _ in range(4)]
 
             def waits() -> bool:
                 with psycopg.connect(owner) as connection:

@@ -74,8 +74,10 @@ class Evaluations:
             for (number, _, _), one in zip(asked, answered, strict=True):
                 answers[number] = evaluation_answer(one)
 
-        # With nothing to decide the asker is judged all the same.
-        await asyncio.gather(*[decide(text, asked) for text, asked in (of_tokens or {"": []}).items()])
+        if len(of_tokens) != 1:
+            # Who asks comes first: a hundred tokens are a hundred signatures, and no token at all is no way in.
+            await decide("", [])
+        await asyncio.gather(*[decide(text, asked) for text, asked in of_tokens.items()])
         return answers
 
 
