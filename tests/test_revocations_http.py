@@ -306,7 +306,7 @@ def test_any_filter_lists_what_the_model_says_and_takes_exactly_that(
 ) -> None:
     chance = random.Random(11)
     taken_by_filters = 0
-    for _ in range(60):
+    for _ in range(30):
         before = everything(ledger_server, admin, world)
         filters = random_filter(world, chance, [token["family_id"] for token in before.values()])
         expected = {token_id for token_id, token in before.items() if matches(token, filters)}
@@ -327,7 +327,7 @@ def test_any_filter_lists_what_the_model_says_and_takes_exactly_that(
             assert len(events) <= 1 if plan["level"] else len(events) == len(expected), (filters, events)
             assert sorted(p for answer in answers for p in answer["positions"]) == ([events[-1][0]] if events else [])
             taken_by_filters += len(expected)
-    assert taken_by_filters > 20
+    assert taken_by_filters > 10
 
 
 # ------------------------------------------------------------------------------------------------- many, cut and concurrent
