@@ -65,8 +65,8 @@ def _kill(stage: Stage, ledger: Ledger, writers: Writers, *, database: bool, wor
     if database:
         stage.progress("killing the database", writers.files.follow(), writers.commands)
         postmaster = ledger.postgres.pid
-        # All in one breath: a backend that outlives the postmaster for a moment would still finish its commit.
-        for process in (postmaster, *(child.pid for child in children(postmaster))):
+        # All in one breath, the backends first: one that outlives the postmaster ends by itself, and says why to its client.
+        for process in (*(child.pid for child in children(postmaster)), postmaster):
             _kill_now(process)
         ledger.postgres.kill()
     victims = children(ledger.served.process.pid)
