@@ -15,6 +15,9 @@ template, and `/repos/{owner}/{repo}/{archive_format}/{ref}` takes most GETs of 
 Two paths are not plain templates. `{base}...{head}` is one of ours (text between two parameters in a segment).
 `readme(?:/(.*))?` is a regular expression: `readme` and, as a second rule, `readme/**`; both are asked about. `{path}` is one
 segment here, as OpenAPI has it. Parameters are filled with names as people choose them, percent-encoded where they must be.
+
+Every question is asked twice: as AuthZEN has it, and as a request to an API behind a real nginx (deploy/nginx.conf), which
+passes it with status 200 to the API, or answers 403 without the API having been asked.
 """
 
 import asyncio
@@ -31,9 +34,10 @@ from urllib.parse import quote
 import httpx
 
 from tests.acceptance.ledgers import running_ledger
-from tests.acceptance.points import Shown, Stage
+from tests.acceptance.points import FellShort, Shown, Stage
 from tests.acceptance.writing import STRATEGIES
-from tests.calls import App, new_api, new_client, ok, resource_server
+from tests.calls import App, bearer, new_api, new_client, ok, resource_server
+from tests.nginx import NGINX, Api, running_api, running_nginx
 from tests.serving import NO_TLS
 
 FILE: Final = "corpora/github-permissions/api.github.com.json"
@@ -132,26 +136,34 @@ Ask = Callable[[httpx.AsyncClient, Question, str], Awaitable[str | None]]
 def run(stage: Stage) -> Shown:
     """Load the corpus, ask all its questions with tokens of every strategy, and ask again through nginx."""
     corpus = json.loads(stage.corpus(FILE).read_text())
+    if NGINX is None:
+        raise FellShort("nginx is not installed")
     rows = [Row(method, path) for path, methods in corpus["paths"].items() for method in methods]
     roles = roles_of(corpus)
     asked = questions(rows, roles)
+    probes = [(question, strategy) for strategy in STRATEGIES for question in asked]
+    yes = sum(question.names is not None for question, _ in probes)
     with running_ledger(stage) as ledger:
         with ledger.served.admin() as admin:
             api = _load(stage, admin, roles)
             asker = resource_server(admin, api)
             tokens = _tokens(stage, admin, api, asked)
-        began = time.monotonic()
-        probes = [(question, strategy) for strategy in STRATEGIES for question in asked]
-        wrong = asyncio.run(_ask_all(stage, ledger.served.url, probes, tokens, _evaluation(api, asker)))
-        seconds = time.monotonic() - began
-    allowed = sum(question.names is not None for question in asked)
+        wrong, seconds = _ask_all(stage, "decisions", ledger.served.url, probes, tokens, _evaluation(asker))
+        assert asker.secret is not None
+        with running_api() as port, running_nginx(stage.folder, ledger.served.url, asker.secret, port) as url:
+            began = len(Api.asked)
+            more, seconds_behind = _ask_all(stage, "through nginx", url, probes, tokens, _through_nginx)
+            reached = len(Api.asked) - began
+    wrong += [f"nginx: {what}" for what in more]
+    if reached != yes:
+        wrong.append(f"{reached:,} requests reached the API behind nginx, not {yes:,}")
     done = f"{len(rows)} rows as {len(roles)} roles of one API, asked about over 2 workers with {len(STRATEGIES)} strategies"
-    figure = (
-        f"{len(probes):,} decisions ({allowed * len(STRATEGIES):,} by a right role, all allowed;"
-        f" {(len(asked) - allowed) * len(STRATEGIES):,} by all others together, all denied), {len(probes) / seconds:,.0f}/s"
-    )
     if wrong:
-        return Shown(done, f"{len(wrong):,} of {len(probes):,} answers wrong: {'; '.join(wrong[:5])}", held=False)
+        return Shown(done, f"{len(wrong):,} of {2 * len(probes):,} answers wrong: {'; '.join(wrong[:5])}", held=False)
+    figure = (
+        f"{len(probes):,} decisions ({yes:,} by a right role, all allowed; {len(probes) - yes:,} by all others together,"
+        f" all denied), {len(probes) / seconds:,.0f}/s; the same through nginx, {len(probes) / seconds_behind:,.0f}/s"
+    )
     return Shown(done, figure)
 
 
@@ -189,7 +201,7 @@ def _tokens(stage: Stage, admin: httpx.Client, api: str, asked: Sequence[Questio
     return tokens
 
 
-def _evaluation(api: str, asker: App) -> Ask:
+def _evaluation(asker: App) -> Ask:
     """Answer how a decision is asked for; what it answers is what is wrong with it, or None."""
 
     async def ask(http: httpx.AsyncClient, question: Question, token: str) -> str | None:
@@ -212,8 +224,23 @@ def _evaluation(api: str, asker: App) -> Ask:
     return ask
 
 
-async def _ask_all(stage: Stage, url: str, probes: Sequence[tuple[Question, str]], tokens: Tokens, ask: Ask) -> list[str]:
-    """Ask over many connections at once, and answer what is wrong."""
+async def _through_nginx(http: httpx.AsyncClient, question: Question, token: str) -> str | None:
+    """Send the request itself; answer what is wrong with what came back, or None."""
+    # The target as it is, not as httpx would write it.
+    url = http.base_url.copy_with(raw_path=question.target().encode())
+    answer = await http.request(question.method, url, headers=bearer(token))
+    if question.names is None:
+        return None if answer.status_code == 403 else f"{answer.status_code}, not 403"
+    if answer.status_code != 200:
+        return f"{answer.status_code}, not 200"
+    got = answer.json()
+    return None if (got["method"], got["target"]) == (question.method, question.target()) else f"the API got {got['target']}"
+
+
+def _ask_all(
+    stage: Stage, what: str, url: str, probes: Sequence[tuple[Question, str]], tokens: Tokens, ask: Ask
+) -> tuple[list[str], float]:
+    """Ask over many connections at once, and answer what is wrong and the seconds it took."""
     left = iter(probes)
     done = count(1)
     wrong: list[str] = []
@@ -225,8 +252,12 @@ async def _ask_all(stage: Stage, url: str, probes: Sequence[tuple[Question, str]
             if said is not None:
                 holder = question.names or "without it"
                 wrong.append(f"{strategy} {question.method} {question.target()} {holder}: {said}")
-            stage.progress("asking", next(done), len(probes))
+            stage.progress(what, next(done), len(probes))
 
-    async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits, verify=NO_TLS) as http:
-        await asyncio.gather(*(asking(http) for _ in range(CONNECTIONS)))
-    return wrong
+    async def asking_together() -> None:
+        async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits, verify=NO_TLS) as http:
+            await asyncio.gather(*(asking(http) for _ in range(CONNECTIONS)))
+
+    began = time.monotonic()
+    asyncio.run(asking_together())
+    return wrong, time.monotonic() - began
