@@ -8,6 +8,7 @@ from tests.acceptance import (
     combinations,
     corpus,
     fresh_clone,
+    guessing,
     killing,
     load,
     login_timing,
@@ -32,6 +33,7 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
         "refreshes": refreshes.run,
         "lossy": lossy.run,
         "checker": checker.run,
+        "guessing": guessing.run,
         "jose": vectors_of_others.run,
     },
 }
