@@ -24,7 +24,7 @@ CODES = {
     "command_too_large": [500],
     "contention": [503],
     "data_folder_in_use": [500],
-    "database_unavailable": [503],
+    "database_unavailable": [500, 503],
     "embedded_postgres_failed": [500],
     "error": [500],
     "fold_failed": [500],
@@ -34,6 +34,8 @@ CODES = {
     "install_refused": [500],
     "invalid_input": [400],
     "invalid_token": [500],
+    "key_too_new": [409],
+    "keys_changed_meanwhile": [503],
     "last_administrator": [409],
     "login_refused": [401],
     "malformed_token": [500],
@@ -56,10 +58,12 @@ CODES = {
     "too_many_attempts": [429],
     "too_many_roles": [409],
     "too_many_rules": [409],
+    "too_many_pending_keys": [409],
     "try_again": [503],
     "unknown_api": [404],
     "unknown_client": [404],
     "unknown_family": [404],
+    "unknown_key": [404],
     "unknown_lockout": [404],
     "unknown_role": [404],
     "unknown_subject": [404],
@@ -67,10 +71,11 @@ CODES = {
     "unsafe_key": [500],
     "unsafe_settings": [400],
     "unsupported_media_type": [415],
+    "wrong_key_status": [409],
 }
 # What is one thing to a caller is raised in several layers under one code.
 SHARED = {
-    "database_unavailable": {"NotRecorded", "LookupFailed", "DatabaseUnavailable"},
+    "database_unavailable": {"NotRecorded", "LookupFailed", "DatabaseUnavailable", "DatabaseAway"},
     "overloaded": {"Overloaded", "LookupOverloaded"},
     # The cause, for the ledger's own log, and what it becomes where the asker may know it.
     "grant_refused": {"GrantRefused", "TokenRefused"},
