@@ -112,6 +112,8 @@ class Appender:
 
     async def _run(self) -> None:
         while True:
+            # One turn of the event loop: whoever has read meanwhile decides now, and is recorded with the others.
+            await asyncio.sleep(0)
             batch = self._next_batch()
             if batch:
                 await self._record(batch)
