@@ -28,7 +28,7 @@ from tests.tour import run_tour
 
 INSTALL_SECONDS: Final = 600.0
 STOP_SECONDS: Final = 60.0
-TEST_SECONDS: Final = 1_800.0
+TEST_SECONDS: Final = 3_600.0
 PAGE: Final = 1_000
 
 
