@@ -26,6 +26,9 @@ from tests.acceptance.running import run
 def good(stage):
     return Shown("added one and one", "2")
 
+def table(stage):
+    return Shown("added all", "2 sums", lines=("1 + 1  2", "1 + 2  3"))
+
 def bad(stage):
     return Shown("added one and one", "3", held=False)
 
@@ -56,7 +59,8 @@ def waiting(stage):
     print("folder", stage.folder, tempfile.mkdtemp(), flush=True)
     time.sleep(600)
 
-sys.exit(run({"tiny": {point.__name__: point for point in (good, bad, raising, missing, leaving, waiting)}}, sys.argv[3:]))
+points = (good, table, bad, raising, missing, leaving, waiting)
+sys.exit(run({"tiny": {point.__name__: point for point in points}}, sys.argv[3:]))
 """
 
 
@@ -105,6 +109,12 @@ def test_each_point_is_one_line_and_one_that_falls_short_or_raises_makes_the_sta
     assert "tiny.bad  added one and one: 3 (" in lines[1]
     assert "tiny.raising  ended early: ZeroDivisionError: one by none (" in lines[2]
     assert f"no/such.json is not in {tmp_path}: TOKEN_LEDGER_VECTORS names" in lines[3]
+
+
+def test_the_lines_of_a_table_are_indented_below_the_line_of_their_point(tmp_path: Path) -> None:
+    status, (line, *below) = Run(tmp_path, ["tiny.table"]).end()
+    assert (status, below) == (0, ["    1 + 1  2", "    1 + 2  3"])
+    assert line.startswith("held        tiny.table  added all: 2 sums (")
 
 
 def test_the_status_is_0_when_all_held(tmp_path: Path) -> None:

@@ -36,11 +36,12 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a point did, the figure that came out, and whether it is what was promised."""
+    """What a point did, the figure that came out, and whether it is what was promised; `lines` are printed below that."""
 
     done: str
     figure: str
     held: bool = True
+    lines: tuple[str, ...] = ()
 
 
 Point = Callable[[Stage], Shown]

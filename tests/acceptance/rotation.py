@@ -46,7 +46,8 @@ def play(stage: Stage, callers: Sequence[int], each: int) -> Shown:
             slowest = max(slowest, seconds)
             wrong += [f"round {number + 1} of {count}: {what}" for what in _judge(ledger, answers, after)]
         clean, said = ledger.verify()
-    done = f"{_words(callers)} simultaneous refreshes with one token over 2 workers, {stage.scaled(each)} rounds"
+    of_each = " of each" if len(callers) > 1 else ""
+    done = f"{_words(callers)} simultaneous refreshes with one token over 2 workers, {stage.scaled(each)} rounds{of_each}"
     figure = (
         f"{sum(count for _, count in rounds):,} answers, at least {_words([_fair(count) for count in callers])}"
         f" of a round by either worker, the slowest round in {slowest:.2f} s"

@@ -1,4 +1,5 @@
-"""Runs points one after the other: a folder for each, a bar on standard error, a line on standard output, nothing left behind.
+"""Runs points one after the other: a folder for each, a bar on standard error, a line on standard output (and a table indented
+below it, where a point has one), nothing left behind.
 
 A point that raises fell short, and the next still runs. Ctrl-C (or SIGTERM) ends the run through the points' own clean-up; a
 second one does not cut that short. What a point leaves running is killed, and it fell short by that.
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -61,6 +63,8 @@ def run(sets: Sets, only: Sequence[str]) -> int:
         fell_short += not shown.held
         verdict = "held" if shown.held else "fell short"
         print(f"{verdict:<10}  {name}  {shown.done}: {shown.figure} ({time.monotonic() - began:.0f} s)", flush=True)
+        for line in shown.lines:
+            print(f"    {line}", flush=True)
     return 1 if fell_short else 0
 
 
@@ -74,7 +78,7 @@ def _run(name: str, point: Point) -> Shown:
         left = end_descendants()
     if left:
         names = ", ".join(f"{process.name} ({process.pid})" for process in left)
-        return Shown(shown.done, f"{shown.figure}; left running: {names}", held=False)
+        return replace(shown, figure=f"{shown.figure}; left running: {names}", held=False)
     return shown
 
 

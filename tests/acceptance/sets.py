@@ -13,6 +13,7 @@ from tests.acceptance import (
     load,
     login_timing,
     lossy,
+    matrix,
     refreshes,
     rotation,
     vectors_of_others,
@@ -34,6 +35,7 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
         "lossy": lossy.run,
         "checker": checker.run,
         "guessing": guessing.run,
+        "matrix": matrix.run,
         "jose": vectors_of_others.run,
     },
 }

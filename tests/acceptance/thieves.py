@@ -79,7 +79,9 @@ def catch(stage: Stage, ledger: Ledger, clock: Clock) -> tuple[str, list[str]]:
             if not said:
                 found[_how(history)].append(len(history.gaps))
     figure = f"{sum(map(len, found.values()))} of {len(lived)} thieves found: " + ", ".join(
-        f"{len(generations)} {how} (generation {min(generations)} to {max(generations)})" for how, generations in found.items()
+        f"{len(generations)} {how}"
+        + (f" (generation {min(generations)} to {max(generations)})" if max(generations) > 1 else "")
+        for how, generations in found.items()
     )
     return figure, wrong
 
