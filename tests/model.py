@@ -136,7 +136,7 @@ def _concerned(recorded: Recorded) -> set[UUID]:
     if isinstance(recorded.event, SubjectRolesGranted | SubjectRolesWithdrawn):
         about |= {*getattr(recorded.event, "granted", ()), *getattr(recorded.event, "withdrawn", ())}
     if isinstance(recorded.event, TokenIssued | TokenRotated):
-        found = {recorded.actor.id} - about
+        found = {recorded.actor.id} - {recorded.event.subject_id, recorded.event.client_id}
     else:
         found = {recorded.actor.id} | about
     return {entity_id for entity_id in found if entity_id is not None}
