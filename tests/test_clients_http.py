@@ -89,7 +89,8 @@ def test_a_public_client_has_no_secret(admin: httpx.Client) -> None:
         ({"refresh": "rotating"}, ["refresh"]),
         ({"strategy": "paseto"}, ["strategy"]),
         ({"access_lifetime_seconds": 59}, ["access_lifetime_seconds"]),
-        ({"access_lifetime_seconds": 10**6}, ["access_lifetime_seconds"]),
+        ({"access_lifetime_seconds": 3_601}, ["access_lifetime_seconds"]),
+        ({"refresh_absolute_seconds": 90 * 86_400 + 1}, ["refresh_absolute_seconds"]),
         ({"refresh_idle_seconds": 90 * 86_400 + 1}, ["refresh_idle_seconds"]),
         ({"retry_window_seconds": 301, "access_lifetime_seconds": 0}, ["access_lifetime_seconds", "retry_window_seconds"]),
         ({"name": "a:b"}, ["name"]),
@@ -102,6 +103,20 @@ def test_what_is_wrong_with_a_client_is_named(admin: httpx.Client, settings: dic
     with nothing_recorded(admin):
         problem = refused(admin.post("/v1/clients", json={"name": unique("app")} | settings), 400, "invalid_input")
     assert [wrong["field"] for wrong in problem["problems"]] == fields
+
+
+def test_a_client_lives_up_to_its_ceilings_and_no_change_goes_over_them(admin: httpx.Client) -> None:
+    ceilings: dict[str, Any] = {
+        "access_lifetime_seconds": 3_600,
+        "refresh_absolute_seconds": 90 * 86_400,
+        "refresh_idle_seconds": 90 * 86_400,
+    }
+    name = new_client(admin, **ceilings).name
+    assert get(admin, name).items() >= ceilings.items()
+    for field, seconds in ceilings.items():
+        with nothing_recorded(admin):
+            problem = refused(admin.patch(f"/v1/clients/{name}", json={field: seconds + 1}), 400, "invalid_input")
+        assert [wrong["field"] for wrong in problem["problems"]] == [field]
 
 
 @pytest.mark.parametrize("settings", [{"apis": ["nowhere"]}, {"serves": "nowhere"}])

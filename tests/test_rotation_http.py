@@ -1,10 +1,25 @@
-"""One-time refresh tokens over HTTP: what is recorded of a reuse, and what a rotation leaves alone."""
+"""One-time refresh tokens over HTTP: what is recorded of a reuse, what a rotation leaves alone, and how far and
+how long it reaches."""
 
+from datetime import datetime
 from typing import Any
 
 import httpx
 
-from tests.calls import App, Person, evaluate, first_party, login, new_api, new_client, new_person, ok, refresh, resource_server
+from tests.calls import (
+    App,
+    Person,
+    evaluate,
+    first_party,
+    login,
+    new_api,
+    new_client,
+    new_person,
+    nothing_recorded,
+    ok,
+    refresh,
+    resource_server,
+)
 from tests.conftest import Clock
 
 
@@ -117,3 +132,68 @@ def test_a_service_account_that_has_nothing_sealed_yet_refreshes_too(admin: http
     for subject_id in (robot, machine):
         token = ok(http.post("/v1/tokens", json={"subject_id": subject_id}, auth=issuer.auth), 201)
         assert ok(refresh(http, issuer, token["refresh_token"]))["access_token"]
+
+
+def test_over_several_rotations_each_scope_is_within_the_grant_and_never_within_more(
+    admin: httpx.Client, http: httpx.Client
+) -> None:
+    rules = {"reader": ["allow GET /orders/**"], "writer": ["allow PUT /orders/**"], "closer": ["allow DELETE /orders/**"]}
+    api = new_api(admin, rules)
+    app, asker = first_party(admin, api, refresh="rotating"), resource_server(admin, api)
+    reader, writer, closer = (f"{api}:{role}" for role in rules)
+    person = new_person(admin, reader, writer, closer)
+    token = login(http, person, app, scope=f"{reader} {writer}")
+
+    def may(token: dict[str, Any]) -> list[str]:
+        return [m for m in ("GET", "PUT", "DELETE") if evaluate(http, asker, token["access_token"], m)["decision"]]
+
+    wider = (closer, f"{reader} {writer} {closer}", f"{reader} direct", "direct")
+    for scope, methods in (
+        (reader, ["GET"]),
+        (writer, ["PUT"]),
+        (None, ["GET", "PUT"]),
+        (f"{writer} {reader}", ["GET", "PUT"]),
+    ):
+        with nothing_recorded(http):
+            for more in wider:
+                answer = refresh(http, app, token["refresh_token"], scope=more)
+                assert (answer.status_code, answer.json()["error"]) == (400, "invalid_scope")
+        presented = token["refresh_token"]
+        token = ok(refresh(http, app, presented, **({} if scope is None else {"scope": scope})))
+        assert set(token["scope"].split()) == set((scope or f"{reader} {writer}").split())
+        assert may(token) == methods
+        # A retry is given what the rotation gave, whatever it asks for.
+        for other in ({"scope": f"{reader} {writer}"}, {}, {"scope": closer}):
+            again = ok(refresh(http, app, presented, **other))
+            assert (again["token_id"], again["scope"], may(again)) == (token["token_id"], token["scope"], methods)
+
+    # What the person has lost is in no later token; and it is not asked for either.
+    ok(admin.post(f"/v1/subjects/{person.subject_id}/roles/withdraw", json={"roles": [writer]}))
+    assert refresh(http, app, token["refresh_token"], scope=writer).json()["error"] == "invalid_scope"
+    token = ok(refresh(http, app, token["refresh_token"]))
+    assert (token["scope"], may(token)) == (reader, ["GET"])
+
+
+def test_an_unused_refresh_token_ends_at_its_very_second_and_each_rotation_begins_anew(
+    admin: httpx.Client, http: httpx.Client, server_clock: Clock
+) -> None:
+    server_clock.set(datetime.fromisoformat(ok(http.get("/readyz"))["instant"]).replace(microsecond=0))
+    app, _, person, used = rotating(admin, http, refresh_idle_seconds=3_600, refresh_absolute_seconds=3 * 3_600)
+    unused = login(http, person, app)
+    server_clock.advance(3_599)
+    used = ok(refresh(http, app, used["refresh_token"]))
+    server_clock.advance(1)
+    with nothing_recorded(http):
+        assert refresh(http, app, unused["refresh_token"]).json()["error"] == "invalid_grant"
+    server_clock.advance(3_598)
+    used = ok(refresh(http, app, used["refresh_token"]))
+    server_clock.advance(3_599)
+    last = ok(refresh(http, app, used["refresh_token"]))
+    # The absolute end comes first now, 3 s later; the access token ends with it.
+    assert last["expires_in"] == 3
+    server_clock.advance(2)
+    last = ok(refresh(http, app, last["refresh_token"]))
+    assert last["expires_in"] == 1
+    server_clock.advance(1)
+    with nothing_recorded(http):
+        assert refresh(http, app, last["refresh_token"]).json()["error"] == "invalid_grant"
