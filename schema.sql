@@ -109,8 +109,8 @@ CREATE TABLE ledger.throttles (
   CONSTRAINT throttles_pkey PRIMARY KEY (throttle_id),
   CONSTRAINT throttles_kind CHECK (kind IN ('pair', 'network', 'user', 'familiar', 'events'))
 );
--- What has come to its end, and what comes to it last: counters and familiar networks are bounded apart.
-CREATE INDEX throttles_by_end ON ledger.throttles ((kind = 'familiar'), spent_until);
+-- What has come to its end, and what comes to it last: each kind is bounded by itself.
+CREATE INDEX throttles_by_end ON ledger.throttles (kind, spent_until);
 CREATE INDEX throttles_by_user ON ledger.throttles (user_id) WHERE user_id IS NOT NULL;
 
 -- ------------------------------------------------------------------------------------------------------------- triggers
@@ -168,6 +168,9 @@ BEGIN
 END $$;
 
 -- ------------------------------------------------------------------------------------------------------------- guessing
+-- Rows of throttles are locked in the order of their ids, and to be taken away for want of room only where nobody holds them:
+-- whoever waits for one holds none that comes after it.
+--
 -- Take one attempt from each of these budgets, or from none: all or nothing. A budget is one instant (GCRA): an attempt moves
 -- it `p_every` further from now, and may not move it further than `p_every * p_bursts` from now.
 -- Where the network is familiar (a live row p_familiar_id), only the first budget is asked, with p_familiar_burst.
@@ -229,31 +232,45 @@ END $$;
 CREATE FUNCTION ledger.return_attempt(p_ids uuid[], p_every interval[]) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = ledger, pg_temp AS $$
   UPDATE throttles t SET spent_until = t.spent_until - k.every
-    FROM unnest(p_ids, p_every) AS k(id, every) WHERE t.throttle_id = k.id;
+    FROM (SELECT r.throttle_id, i.every FROM unnest(p_ids, p_every) AS i(id, every)
+        JOIN throttles r ON r.throttle_id = i.id ORDER BY r.throttle_id FOR UPDATE OF r) AS k
+    WHERE t.throttle_id = k.throttle_id;
 $$;
 
--- Remember until when a network is familiar.
-CREATE FUNCTION ledger.remember_network(p_familiar_id uuid, p_user_id uuid, p_for interval) RETURNS void
+-- Remember until when a network is familiar; of one user the p_most that he was seen at last.
+CREATE FUNCTION ledger.remember_network(p_familiar_id uuid, p_user_id uuid, p_for interval, p_most integer) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = ledger, pg_temp AS $$
   INSERT INTO throttles AS t (throttle_id, kind, user_id, spent_until, locked)
     VALUES (p_familiar_id, 'familiar', p_user_id, clock() + p_for, false)
     ON CONFLICT (throttle_id) DO UPDATE SET spent_until = excluded.spent_until WHERE t.spent_until < excluded.spent_until - p_for / 90;
+  DELETE FROM throttles t WHERE t.throttle_id = ANY (ARRAY(
+    SELECT r.throttle_id FROM throttles r
+      WHERE r.throttle_id IN (SELECT o.throttle_id FROM throttles o
+        WHERE o.user_id = p_user_id AND o.kind = 'familiar' AND o.throttle_id <> p_familiar_id
+        ORDER BY o.spent_until DESC OFFSET p_most - 1)
+      FOR UPDATE SKIP LOCKED));
 $$;
 
 -- Make a budget whole, and of a user those of all its pairs.
 CREATE FUNCTION ledger.unlock(p_throttle_id uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = ledger, pg_temp AS $$
-  DELETE FROM throttles t WHERE t.kind <> 'familiar' AND (t.throttle_id = p_throttle_id OR t.user_id = p_throttle_id);
+  DELETE FROM throttles t WHERE t.throttle_id = ANY (ARRAY(
+    SELECT r.throttle_id FROM throttles r
+      WHERE r.kind <> 'familiar' AND (r.throttle_id = p_throttle_id OR r.user_id = p_throttle_id)
+      ORDER BY r.throttle_id FOR UPDATE));
 $$;
 
--- Take away what says nothing any more, and above p_most counters (and familiar networks) those that soonest will not: the most
--- spent are kept.
+-- Take away what says nothing any more, and above p_most of a kind those that soonest will not: the most spent are kept, and a
+-- flood of one kind (names that are not there: a user's budget is the slowest to be whole) pushes out no other. What somebody is
+-- taking from stays for now.
 CREATE FUNCTION ledger.trim_throttles(p_most integer) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = ledger, pg_temp AS $$
-  DELETE FROM throttles t USING (VALUES (true), (false)) AS k(familiar)
-    WHERE (t.kind = 'familiar') = k.familiar
-      AND t.spent_until <= greatest(clock(), (SELECT e.spent_until FROM throttles e WHERE (e.kind = 'familiar') = k.familiar
-        ORDER BY e.spent_until DESC OFFSET p_most LIMIT 1));
+  DELETE FROM throttles t WHERE t.throttle_id = ANY (ARRAY(
+    SELECT r.throttle_id FROM unnest(ARRAY['pair', 'network', 'user', 'familiar', 'events']) AS k(kind)
+      JOIN throttles r ON r.kind = k.kind
+      WHERE r.spent_until <= greatest(clock(), (SELECT e.spent_until FROM throttles e WHERE e.kind = k.kind
+        ORDER BY e.spent_until DESC OFFSET p_most LIMIT 1))
+      FOR UPDATE OF r SKIP LOCKED));
 $$;
 
 -- --------------------------------------------------------------------------------------------------------------- append

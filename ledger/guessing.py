@@ -35,10 +35,12 @@ BUDGETS: Final[dict[Kind, Budget]] = {
 }
 FAMILIAR_BURST: Final = 10
 FAMILIAR_FOR: Final = timedelta(days=90)
-# Lock-outs that the log is told of, in all: at most 60 a minute.
-EVENTS: Final = Budget(60, timedelta(seconds=1))
-# Counters kept, and familiar networks kept: some 20 MB each.
+# Lock-outs that the log is told of, in all: at most 60 in any minute, 30 at once and as many more in its course.
+EVENTS: Final = Budget(30, timedelta(seconds=2))
+# Counters of each kind, and familiar networks, that are kept: some 20 MB a kind.
 MOST_COUNTERS: Final = 100_000
+# Familiar networks of one user: whoever has an account, and addresses without number, pushes out no other user's.
+MOST_FAMILIAR: Final = 100
 
 
 class TooManyAttempts(TryAgain):

@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from ledger.execute import Pool
-from ledger.guessing import BUDGETS, EVENTS, FAMILIAR_BURST, FAMILIAR_FOR, MOST_COUNTERS, Attempt, Kind
+from ledger.guessing import BUDGETS, EVENTS, FAMILIAR_BURST, FAMILIAR_FOR, MOST_COUNTERS, MOST_FAMILIAR, Attempt, Kind
 from projections.listing import Page, read_page
 
 TAKE: Final = """
@@ -20,7 +20,7 @@ SELECT wait, taken_ids, locked_ids FROM ledger.take_attempt(%s::uuid[], %s::text
   %s, %s, %s, %s, %s)
 """
 RETURN: Final = "SELECT ledger.return_attempt(%s::uuid[], %s::interval[])"
-REMEMBER: Final = "SELECT ledger.remember_network(%s, %s, %s)"
+REMEMBER: Final = "SELECT ledger.remember_network(%s, %s, %s, %s)"
 UNLOCK: Final = "SELECT ledger.unlock(%s)"
 # The rows of lock-outs as they began, each with whether its budget is spent to this moment.
 LOCKOUTS: Final = """
@@ -80,7 +80,7 @@ async def return_attempt(pool: Pool, attempt: Attempt, taken: Taken) -> None:
 async def remember_network(pool: Pool, attempt: Attempt) -> None:
     """Let the network be familiar to the user for 90 days from now."""
     async with pool.connection() as connection:
-        await connection.execute(REMEMBER, (attempt.familiar, attempt.user, FAMILIAR_FOR))
+        await connection.execute(REMEMBER, (attempt.familiar, attempt.user, FAMILIAR_FOR, MOST_FAMILIAR))
 
 
 async def unlock(pool: Pool, throttle_id: UUID) -> None:
