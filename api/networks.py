@@ -4,14 +4,14 @@ Budgets of password attempts go by it (ledger/guessing.py), and it is evidence o
 """
 
 import json
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 
 from falcon.asgi import Request
 
 from api.asking import credentials_of_secret
 from api.service import NOBODY, Service
 from ledger.errors import NotAuthenticated
-from ledger.guessing import network_of
+from ledger.guessing import address_of, network_of
 
 
 async def network_of_request(req: Request, service: Service) -> str:
@@ -49,8 +49,5 @@ async def _check_gateway(req: Request, service: Service) -> None:
 
 
 def _is_among(address: str, networks: list[IPv4Network | IPv6Network]) -> bool:
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return False
-    return any(found in network for network in networks)
+    found = address_of(address)
+    return found is not None and any(found in network for network in networks)

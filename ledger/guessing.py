@@ -73,14 +73,20 @@ class Attempt:
         return self.pair, self.network, self.user
 
 
+def address_of(text: str) -> IPv4Address | IPv6Address | None:
+    """Answer the address in its one spelling: without a zone, and of IPv4 where it is mapped; None for what is none."""
+    try:
+        found = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
+
+
 def network_of(address: str) -> str:
     """Answer the network that stands for an address: IPv4 /32, IPv6 /64 (what one subscriber has); "" for what is none."""
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
+    found = address_of(address)
+    if found is None:
         return ""
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
     prefix = 32 if isinstance(found, IPv4Address) else 64
     return str(ip_network((found, prefix), strict=False))
 

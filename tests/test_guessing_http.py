@@ -64,6 +64,13 @@ def test_an_address_is_believed_from_a_trusted_proxy_only_and_from_the_right(adm
     assert attempt(http, ann.username, address="10.9.9.9, 203.0.113.5").status_code == 429
 
 
+def test_a_trusted_proxy_is_known_in_every_spelling(admin: httpx.Client, http: httpx.Client) -> None:
+    ann = new_person(admin)
+    # A server that listens on IPv6 too sees IPv4 like this; taken for a stranger's, everybody behind it would be one network.
+    statuses = [attempt(http, ann.username, address=f"203.0.113.{n}, ::ffff:127.0.0.2").status_code for n in range(30, 37)]
+    assert statuses == [401] * 7
+
+
 def test_without_a_trusted_proxy_the_header_is_nobodys_word(admin: httpx.Client, ledger_server: Served) -> None:
     ann = new_person(admin)
     with ledger_server.again(TOKEN_LEDGER_TRUSTED_PROXIES="") as other, other.client() as http:
