@@ -34,7 +34,7 @@ from tests.serving import free_port, served, wait_until_answers
 HELLO: Final = "hello-world, the bare worker"
 INSERT: Final = "plain INSERT and commit (pgbench)"
 DATABASE: Final = "token_ledger"
-WIDTH: Final = 150
+WIDTH: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def main(connections: str, seconds: int, rounds: int, workers: int, tokens: int,
     else:
         output = Console() if sys.stdout.isatty() else Console(width=WIDTH)
         output.print(table(answers))
-        output.print(" · ".join(f"{name} {value}" for name, value in facts.items()))
+        output.print(" · ".join(f"{name} {value}" for name, value in facts.items()), highlight=False, soft_wrap=True)
         output.print(f"{rounds} rounds of {seconds} s; again with: make bench", highlight=False)
     bad = [measured for each in figures for measured in each.rounds if measured.wrong or measured.failed]
     if bad:
@@ -136,9 +136,9 @@ def table(answers: list[dict[str, object]]) -> Table:
     """Make the table of the answers of Figures."""
     made = Table(title="A second of Token Ledger")
     for name in ("what", "connections", "a second", "lowest-highest", "of hello-world", "of INSERT", "median ms", "p99 ms"):
-        made.add_column(name, justify="left" if name == "what" else "right", no_wrap=name == "what")
-    made.add_column("answers checked", justify="right")
-    made.add_column("wrong", justify="right")
+        made.add_column(name, justify="left" if name == "what" else "right", no_wrap=True)
+    made.add_column("answers checked", justify="right", no_wrap=True)
+    made.add_column("wrong", justify="right", no_wrap=True)
     label = None
     for answer in answers:
         if label not in (None, answer["what"]):
