@@ -106,7 +106,8 @@ def main(connections: str, seconds: int, rounds: int, workers: int, tokens: int,
         output = Console() if sys.stdout.isatty() else Console(width=WIDTH)
         output.print(table(answers))
         output.print(" · ".join(f"{name} {value}" for name, value in facts.items()), highlight=False, soft_wrap=True)
-        output.print(f"{rounds} rounds of {seconds} s; again with: make bench", highlight=False)
+        again = " ".join(["python -m bench", *sys.argv[1:]])
+        output.print(f"{rounds} rounds of {seconds} s; again with: {again}", highlight=False, soft_wrap=True)
     bad = [measured for each in figures for measured in each.rounds if measured.wrong or measured.failed]
     if bad:
         raise click.ClickException("wrong or missing answers, such as: " + next((m.example for m in bad if m.example), "none"))
