@@ -56,9 +56,9 @@ def run(sets: Sets, only: Sequence[str]) -> int:
         began = time.monotonic()
         try:
             shown = _run(name, point)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             end_descendants()
-            print(f"stopped in {name}", file=sys.stderr)
+            print(f"stopped in {name} by {stopped}", file=sys.stderr)
             return INTERRUPTED
         fell_short += not shown.held
         verdict = "held" if shown.held else "fell short"
@@ -131,11 +131,11 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
 def _stop_once() -> None:
     """Make the first SIGINT or SIGTERM a KeyboardInterrupt, and let nothing disturb the clean-up that follows."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
         # Not SIG_IGN: what is started from now on would inherit it.
         signal.signal(signal.SIGINT, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: None)
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(signal.Signals(number).name)
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
