@@ -51,6 +51,7 @@ class TokenStanding(NamedTuple):
     family_status_until: datetime | None
     family_position: int | None
     family_generation: int | None
+    family_idle_expires_at: datetime | None
     subject_kind: str
     subject_status: str
     subject_status_until: datetime | None
@@ -93,6 +94,7 @@ class TokenStanding(NamedTuple):
             family_status_until=None if family is None else family.status_until,
             family_position=None if family is None else family.position,
             family_generation=None if family is None else family.generation,
+            family_idle_expires_at=None if family is None else family.idle_expires_at,
             subject_kind=subject.kind,
             subject_status=subject.status,
             subject_status_until=subject.status_until,
@@ -115,6 +117,9 @@ def what_stops(
     """
     evidence["token"] = token.position
     if now >= token.expires_at:
+        return "token_expired"
+    # A reusable refresh token is one row for its whole life: that it was used, and so lives on, is the family's to know.
+    if token.kind == "refresh" and token.family_idle_expires_at is not None and now >= token.family_idle_expires_at:
         return "token_expired"
     if token.token_status is not None:
         evidence["token"] = token.token_status_position or token.position

@@ -84,6 +84,7 @@ class Family:
     sealed_rotated_by: Binary | None
     started_at: datetime
     expires_at: datetime
+    idle_expires_at: datetime | None
     status: Literal["active", "suspended", "revoked"]
     status_reason: str | None
     status_until: datetime | None

@@ -147,6 +147,7 @@ def issue(state: State, now: datetime, *, family_id: UUID, grant: Grant, made: M
     access_ends_at = started_at + timedelta(seconds=grant.lifetime_seconds or client.access_lifetime_seconds)
     if refresh != "off":
         access_ends_at = min(access_ends_at, ends_at)
+    idle_ends_at = min(started_at + timedelta(seconds=client.refresh_idle_seconds), ends_at)
     family = Family(
         family_id=family_id,
         subject_id=grant.subject_id,
@@ -160,6 +161,7 @@ def issue(state: State, now: datetime, *, family_id: UUID, grant: Grant, made: M
         sealed_rotated_by=None,
         started_at=started_at,
         expires_at=access_ends_at if refresh == "off" else ends_at,
+        idle_expires_at=idle_ends_at if refresh == "reusable" else None,
         status="active",
         status_reason=None,
         status_until=None,
@@ -193,7 +195,7 @@ def issue(state: State, now: datetime, *, family_id: UUID, grant: Grant, made: M
                 strategy="opaque",
                 secret_digest=made.refresh_digest,
                 key_ids=(),
-                expires_at=min(started_at + timedelta(seconds=client.refresh_idle_seconds), ends_at),
+                expires_at=ends_at if refresh == "reusable" else idle_ends_at,
             )
         )
     return [
@@ -279,6 +281,7 @@ def refresh(
         issued_at=issued_at,
         expires_at=min(issued_at + timedelta(seconds=client.access_lifetime_seconds), family.expires_at),
     )
+    idle_ends_at = min(issued_at + timedelta(seconds=client.refresh_idle_seconds), family.expires_at)
     if not rotates:
         return [
             TokenIssued(
@@ -286,7 +289,7 @@ def refresh(
                 subject_id=token.subject_id,
                 client_id=token.client_id,
                 tokens=(access,),
-                family=None,
+                family=replace(family, idle_expires_at=idle_ends_at),
             )
         ]
     successor = replace(
@@ -296,7 +299,7 @@ def refresh(
         secret_digest=made.refresh_digest,
         issued_from=token_id,
         issued_at=issued_at,
-        expires_at=min(issued_at + timedelta(seconds=client.refresh_idle_seconds), family.expires_at),
+        expires_at=idle_ends_at,
     )
     rotated = TokenRotated(
         family_id=family.family_id,

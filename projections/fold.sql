@@ -41,13 +41,13 @@ CREATE VIEW current_tokens AS
       t.issued_at, t.expires_at, t.position
     FROM tokens t
     LEFT JOIN LATERAL (SELECT x.status, x.status_until FROM token_states x WHERE x.token_id = t.token_id ORDER BY x.position DESC LIMIT 1) AS ts ON true
-    LEFT JOIN LATERAL (SELECT x.status, x.status_until, x.generation FROM families x WHERE x.family_id = t.family_id ORDER BY x.position DESC LIMIT 1) AS f ON true
+    LEFT JOIN LATERAL (SELECT x.status, x.status_until, x.generation, x.idle_expires_at FROM families x WHERE x.family_id = t.family_id ORDER BY x.position DESC LIMIT 1) AS f ON true
     JOIN LATERAL (SELECT x.status, x.status_until, x.cutoff_position FROM subjects x WHERE x.subject_id = t.subject_id ORDER BY x.position DESC LIMIT 1) AS s ON true
     JOIN LATERAL (SELECT x.status, x.status_until, x.cutoff_position FROM clients x WHERE x.client_id = t.client_id ORDER BY x.position DESC LIMIT 1) AS c ON true
     CROSS JOIN (SELECT ledger.clock() AS instant) AS now
     WHERE t.expires_at > now.instant
       AND t.position > greatest(s.cutoff_position, c.cutoff_position)
-      AND (t.kind = 'access' OR t.generation = f.generation)
+      AND (t.kind = 'access' OR t.generation = f.generation AND coalesce(f.idle_expires_at > now.instant, true))
       AND (coalesce(ts.status, 'active') = 'active' OR ts.status = 'suspended' AND ts.status_until <= now.instant)
       AND (coalesce(f.status, 'active') = 'active' OR f.status = 'suspended' AND f.status_until <= now.instant)
       AND (s.status = 'active' OR s.status = 'suspended' AND s.status_until <= now.instant)

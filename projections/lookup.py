@@ -35,7 +35,7 @@ STANDING_COLUMNS: Final = """
   t.token_id, t.position, t.family_id, t.generation, t.kind, t.strategy, t.subject_id, t.client_id, t.api_ids, t.role_ids,
   t.direct, t.secret_digest, t.key_ids, t.name, t.claims, t.issued_at, t.expires_at,
   ts.status, ts.status_until, ts.position,
-  f.status, f.status_until, f.position, f.generation,
+  f.status, f.status_until, f.position, f.generation, f.idle_expires_at,
   s.kind, s.status, s.status_until, s.position, s.cutoff_position, s.clearance, s.role_ids"""
 STANDING_ROWS: Final = """
 FROM (SELECT coalesce(%(position)s::bigint, (SELECT b.last_position FROM ledger.batches b

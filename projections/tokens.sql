@@ -78,6 +78,7 @@ CREATE TABLE families (
   sealed_rotated_by bytea,         -- network and user agent of whoever rotated, under the subject's own key
   started_at timestamptz NOT NULL,
   expires_at timestamptz NOT NULL, -- the absolute end
+  idle_expires_at timestamptz,     -- when a reusable refresh token ends unless it is used before; null: another kind
   status text NOT NULL,            -- active | suspended | revoked
   status_reason text,
   status_until timestamptz,
@@ -88,13 +89,13 @@ GRANT SELECT ON families TO ledger_service;
 CREATE FUNCTION fold_families(p_from bigint, p_to bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO families (family_id, position, subject_id, client_id, refresh, generation, refresh_token_id, access_token_id,
-      rotated_at, retry_epoch, sealed_rotated_by, started_at, expires_at, status, status_reason, status_until)
+      rotated_at, retry_epoch, sealed_rotated_by, started_at, expires_at, idle_expires_at, status, status_reason, status_until)
     SELECT f.family_id, e.position, f.subject_id, f.client_id, f.refresh, f.generation, f.refresh_token_id, f.access_token_id,
-        f.rotated_at, f.retry_epoch, decode(f.sealed_rotated_by, 'hex'), f.started_at, f.expires_at, f.status, f.status_reason, f.status_until
+        f.rotated_at, f.retry_epoch, decode(f.sealed_rotated_by, 'hex'), f.started_at, f.expires_at, f.idle_expires_at, f.status, f.status_reason, f.status_until
       FROM history e
       CROSS JOIN LATERAL jsonb_to_record(e.payload -> 'family') AS f(family_id uuid, subject_id uuid, client_id uuid, refresh text,
         generation integer, refresh_token_id uuid, access_token_id uuid, rotated_at timestamptz, retry_epoch bigint, sealed_rotated_by text,
-        started_at timestamptz, expires_at timestamptz, status text, status_reason text, status_until timestamptz)
+        started_at timestamptz, expires_at timestamptz, idle_expires_at timestamptz, status text, status_reason text, status_until timestamptz)
       WHERE e.position BETWEEN p_from AND p_to AND e.payload -> 'family' <> 'null'
         AND e.type IN ('token_issued', 'token_rotated', 'family_suspended', 'family_reinstated', 'family_revoked', 'reuse_detected');
 END $$;

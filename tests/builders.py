@@ -120,6 +120,7 @@ def family(**fields: Any) -> Family:
             sealed_rotated_by=None,
             started_at=NOON,
             expires_at=NOON + timedelta(days=90),
+            idle_expires_at=None,
             status="active",
             status_reason=None,
             status_until=None,

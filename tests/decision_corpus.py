@@ -73,6 +73,7 @@ def standing(**changes: Any) -> TokenStanding:
         "family_status_until": None,
         "family_position": 500,
         "family_generation": 0,
+        "family_idle_expires_at": None,
         "subject_kind": "person",
         "subject_status": "active",
         "subject_status_until": None,

@@ -108,7 +108,7 @@ REFRESHING = {
         after_reuse="allowed",
         use_after_reuse=200,
         stopped="invalid_grant",
-        past_idle="invalid_grant",
+        past_idle=200,
     ),
     "rotating": Refreshing(
         given=True,

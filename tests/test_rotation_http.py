@@ -197,3 +197,17 @@ def test_an_unused_refresh_token_ends_at_its_very_second_and_each_rotation_begin
     server_clock.advance(1)
     with nothing_recorded(http):
         assert refresh(http, app, last["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+def test_a_reusable_refresh_token_ends_when_it_is_idle_and_not_before(
+    admin: httpx.Client, http: httpx.Client, server_clock: Clock
+) -> None:
+    app = first_party(admin, new_api(admin), refresh="reusable", refresh_idle_seconds=3_600, refresh_absolute_seconds=9_000)
+    person = new_person(admin)
+    used, left = login(http, person, app), login(http, person, app)
+    for _ in range(2):
+        server_clock.advance(3_000)
+        ok(refresh(http, app, used["refresh_token"]))
+    assert refresh(http, app, left["refresh_token"]).status_code == 400
+    server_clock.advance(3_000)
+    assert refresh(http, app, used["refresh_token"]).status_code == 400  # the absolute end of the family

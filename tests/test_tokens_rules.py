@@ -136,6 +136,7 @@ def test_an_access_token_and_a_refresh_token_are_issued_into_a_new_family() -> N
         sealed_rotated_by=None,
         started_at=SECOND,
         expires_at=SECOND + timedelta(days=90),
+        idle_expires_at=None,
         status="active",
         status_reason=None,
         status_until=None,
@@ -423,7 +424,8 @@ def test_a_reusable_token_gives_another_access_token_and_stays() -> None:
     (event,) = given.decide()
     assert isinstance(event, TokenIssued)
     (access,) = event.tokens
-    assert event.family is None
+    assert event.family is not None
+    assert event.family == replace(given.family, idle_expires_at=event.family.idle_expires_at)
     assert (access.kind, access.generation, access.issued_from) == ("access", 3, given.token.token_id)
 
 
@@ -844,3 +846,33 @@ def test_what_is_not_there_is_not_changed(verb: Verb) -> None:
 )
 def test_a_status_stands_or_not(status: str, until: datetime | None, answer: bool) -> None:
     assert stands(status, until, NOW) is answer
+
+
+# ------------------------------------------------------------------------------------------------- idle, and reusable
+
+
+def test_a_reusable_refresh_token_lives_to_the_end_of_its_family_as_long_as_it_is_used() -> None:
+    given = refreshing(family_refresh="reusable", client_refresh="reusable", token_generation=1, family_generation=1)
+    end = given.family.expires_at
+    given.family = replace(given.family, idle_expires_at=NOW + seconds(1))
+    given.token = replace(given.token, expires_at=end)
+    (event,) = given.decide(NOW)
+    assert isinstance(event, TokenIssued)
+    assert event.family is not None
+    assert event.family.idle_expires_at == NOW.replace(microsecond=0) + timedelta(days=14)
+    given.family = event.family
+    (later,) = given.decide(NOW + timedelta(days=13))
+    assert isinstance(later, TokenIssued)
+    assert later.family is not None
+    assert later.family.idle_expires_at is not None
+    assert later.family.idle_expires_at <= end
+
+
+def test_a_reusable_refresh_token_that_was_not_used_for_its_idle_time_has_expired() -> None:
+    given = refreshing(family_refresh="reusable", client_refresh="reusable", token_generation=1, family_generation=1)
+    given.family = replace(given.family, idle_expires_at=NOW)
+    given.token = replace(given.token, expires_at=given.family.expires_at)
+    with pytest.raises(GrantRefused) as refused:
+        given.decide(NOW)
+    assert refused.value.cause == "token_expired"
+    assert given.decide(NOW - TICK)
