@@ -38,7 +38,7 @@ test: $(STAMP_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 3 --dist loadfile
 
 acceptance: $(STAMP_DEV)
 	@$(BIN)/python -m tests.acceptance $(ONLY)

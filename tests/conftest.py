@@ -21,6 +21,7 @@ async fixture.
 """
 
 import itertools
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -55,6 +56,15 @@ SERVERS = dict(postgres_servers())
 NEWEST = next(iter(SERVERS))
 
 _numbers = itertools.count(1)
+# Ids and secrets that are drawn anew in each run.
+RANDOM = re.compile(r"[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}|[0-9a-fA-F]{32}")
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Name a case by its argument where its value is another in every run: the processes that share the tests compare names."""
+    if isinstance(val, bool | int | float | type) or val is None or callable(val):
+        return None
+    return None if isinstance(val, str) and not RANDOM.search(val) else argname
 
 
 @dataclass(frozen=True)

@@ -402,7 +402,7 @@ def test_a_kid_that_is_not_of_a_signing_key_of_ours_is_refused(kid: str) -> None
     assert reason_of(read_jwt, jwt_of(kid=kid)) == "unknown_key"
 
 
-@pytest.mark.parametrize("kid", [str(uuid4()), str(ED.key_id), str(ENC.key_id).upper(), ""], ids=lambda kid: kid[:8])
+@pytest.mark.parametrize("kid", [str(uuid4()), str(ED.key_id), str(ENC.key_id).upper(), ""])
 def test_a_kid_that_is_not_of_an_encryption_key_of_ours_is_refused(kid: str) -> None:
     assert reason_of(read_jwe, jwe_of(jwt_of(), kid=kid)) == "unknown_key"
     assert reason_of(read_encrypted, encrypted_of(kid=kid)) == "unknown_key"

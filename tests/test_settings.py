@@ -167,7 +167,9 @@ def test_who_serves_on_a_port_that_nobody_knows_beforehand_says_who_issues(envir
 
 
 @pytest.mark.parametrize(
-    "key", ["changeme", "0" * 64, "deadbeef" * 8, KEY[:-1], KEY + "00", "hunter2-hunter2-hunter2", "\u00e9" * 64], ids=ascii
+    "key",
+    ["changeme", "0" * 64, "deadbeef" * 8, KEY[:-1], KEY + "00", "hunter2-hunter2-hunter2", "\u00e9" * 64],
+    ids=["word", "zeros", "repeated", "too-short", "too-long", "words", "not-ascii"],
 )
 @pytest.mark.parametrize("name", ["MASTER_KEY", "PREVIOUS_MASTER_KEY"])
 def test_a_weak_master_key_is_refused(environment: Any, name: str, key: str) -> None:

@@ -80,7 +80,6 @@ def ids(page: TokenPage) -> list[UUID]:
         TokenFilters(client_id=CLIENT.client_id, state="revoked"),
         TokenFilters(subject_id=SUBJECT.subject_id, kind="refresh"),
     ],
-    ids=str,
 )
 def test_a_page_ends_where_so_many_tokens_were_looked_at_and_the_next_goes_on(
     database: Database, filters: TokenFilters
