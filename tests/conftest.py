@@ -26,6 +26,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -152,6 +153,13 @@ def clock(database: Database) -> Clock:
 @pytest.fixture
 def any_clock(any_database: Database) -> Clock:
     return put_clock(any_database.ledger_owner)
+
+
+@pytest.fixture
+def socket_folder() -> Iterator[Path]:
+    """Give a folder with a short name: the path of a Unix socket has 107 bytes, and `tmp_path` may have more."""
+    with TemporaryDirectory(prefix="tl-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -184,8 +184,8 @@ SERVICE_BACKENDS = (
 
 
 @pytest.fixture
-async def proxy(tmp_path: Path, any_database: Database) -> AsyncIterator[Proxy]:
-    proxy = Proxy(tmp_path, any_database.service)
+async def proxy(socket_folder: Path, any_database: Database) -> AsyncIterator[Proxy]:
+    proxy = Proxy(socket_folder, any_database.service)
     await proxy.open()
     yield proxy
     await proxy.close()

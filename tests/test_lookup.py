@@ -33,8 +33,8 @@ KEYS = [UUID(int=number) for number in range(1, 2_000)]
 
 
 @pytest.fixture
-async def proxy(tmp_path: Path, database: Database) -> AsyncIterator[Proxy]:
-    proxy = Proxy(tmp_path, database.service)
+async def proxy(socket_folder: Path, database: Database) -> AsyncIterator[Proxy]:
+    proxy = Proxy(socket_folder, database.service)
     await proxy.open()
     yield proxy
     await proxy.close()
@@ -491,15 +491,15 @@ async def test_while_the_database_is_away_lookups_fail_at_once_and_when_it_is_ba
         await lookup.find(KEYS[0])
 
 
-async def test_a_database_that_accepts_and_never_answers_fails_lookups_in_time(tmp_path: Path) -> None:
+async def test_a_database_that_accepts_and_never_answers_fails_lookups_in_time(socket_folder: Path) -> None:
     writers: list[asyncio.StreamWriter] = []
 
     async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
         await asyncio.sleep(30)
 
-    conninfo = make_conninfo(host=str(tmp_path), port=5432, user="ledger_service", dbname="x", connect_timeout=1)
-    server = await asyncio.start_unix_server(silent, tmp_path / ".s.PGSQL.5432")
+    conninfo = make_conninfo(host=str(socket_folder), port=5432, user="ledger_service", dbname="x", connect_timeout=1)
+    server = await asyncio.start_unix_server(silent, socket_folder / ".s.PGSQL.5432")
     try:
         async with started(conninfo, warm=False, answer_seconds=0.2) as lookup:
             for key in KEYS[:3]:

@@ -112,8 +112,8 @@ async def started(conninfo: str, keeper: type[ReferenceKeeper] = ReferenceKeeper
 
 
 @pytest.fixture
-async def proxy(tmp_path: Path, database: Database) -> AsyncIterator[Proxy]:
-    proxy = Proxy(tmp_path, database.service)
+async def proxy(socket_folder: Path, database: Database) -> AsyncIterator[Proxy]:
+    proxy = Proxy(socket_folder, database.service)
     await proxy.open()
     yield proxy
     await proxy.close()
