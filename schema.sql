@@ -43,11 +43,6 @@ CREATE TABLE ledger.events (
 -- Audit queries by type walk this backwards from a position.
 CREATE INDEX events_by_type ON ledger.events (type, position);
 
--- What everything but the append reads: the place where later releases put old shapes of an event into today's.
-CREATE VIEW ledger.history AS
-  SELECT position, stream, version, type, schema_version, payload, metadata, recorded_at
-  FROM ledger.events;
-
 -- The guard of `version`: checked and moved under the turn. Bounds the positions in which a stream is looked for.
 CREATE TABLE ledger.streams (
   stream uuid NOT NULL,

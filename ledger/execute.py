@@ -109,7 +109,7 @@ RECORDED_BEFORE = """
 SELECT e.position, e.type, e.payload::text, e.metadata, e.recorded_at
 FROM (SELECT c.first_position, c.last_position FROM ledger.commands c WHERE c.command_id = %s) AS k
 CROSS JOIN LATERAL (
-  SELECT h.position, h.type, h.payload, h.metadata, h.recorded_at FROM ledger.history h
+  SELECT h.position, h.type, h.payload, h.metadata, h.recorded_at FROM views.history h
   WHERE h.position BETWEEN k.first_position AND k.last_position) AS e
 ORDER BY e.position
 """

@@ -1,6 +1,6 @@
 """What auditors ask: the events that match filters, page by page, and the states of a thing as of many positions.
 
-Events are read through ledger.history, never from the table. A request scans a fixed number of index entries whatever the
+Events are read through views.history, never from the table. A request scans a fixed number of index entries whatever the
 size of the log: for every filter the next positions that can match are found by an index, what all of them can match is
 checked on the events themselves, and a page that had to stop says where the next one begins.
 """
@@ -64,7 +64,7 @@ FROM unnest(%(entity_ids)s::uuid[]) WITH ORDINALITY AS k(entity_id, ordinal)
 ORDER BY k.ordinal
 """
 NEWEST_OF_TYPES: Final = """
-SELECT ARRAY(SELECT h.position FROM ledger.history h
+SELECT ARRAY(SELECT h.position FROM views.history h
     WHERE h.type = k.type AND h.position BETWEEN %(first)s::bigint AND %(last)s::bigint
     ORDER BY h.position DESC LIMIT %(scanned)s::integer)
 FROM unnest(%(types)s::text[]) WITH ORDINALITY AS k(type, ordinal)
@@ -91,7 +91,7 @@ FROM (
     count(*) OVER () AS matched, sum(pg_column_size(h.payload)) OVER (ORDER BY k.ordinal) AS bytes,
     pg_column_size(h.payload) AS own_bytes
   FROM unnest(%(positions)s::bigint[]) WITH ORDINALITY AS k(position, ordinal)
-  CROSS JOIN LATERAL (SELECT v.* FROM ledger.history v WHERE v.position = k.position LIMIT 1) AS h
+  CROSS JOIN LATERAL (SELECT v.* FROM views.history v WHERE v.position = k.position LIMIT 1) AS h
   WHERE (%(types)s::text IS NULL OR h.type = ANY (string_to_array(%(types)s::text, ',')))
     AND (%(subject_id)s::uuid IS NULL
       OR %(subject_id)s::uuid::text IN (h.payload ->> 'subject_id', h.payload ->> 'holder_id'))
@@ -145,7 +145,7 @@ _CLIENT: Final = TypeAdapter(Client)
 
 
 class RecordedEvent(NamedTuple):
-    """An event where the log has it; columns of ledger.history."""
+    """An event where the log has it; columns of views.history."""
 
     position: int
     stream: UUID

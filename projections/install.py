@@ -14,7 +14,7 @@ from ledger.errors import LedgerError
 HERE: Final = Path(__file__).parent
 # In a checkout schema.sql stands at the top; a wheel carries it inside the package `ledger`.
 SCHEMA: Final = next(p for p in (HERE.parent / "schema.sql", HERE.parent / "ledger" / "schema.sql") if p.exists())
-PROJECTIONS: Final = ("tokens", "subjects", "reference", "audit", "lockouts", "fold")
+PROJECTIONS: Final = ("history", "tokens", "subjects", "reference", "audit", "lockouts", "fold")
 OLDEST_SERVER: Final = 150_000
 
 

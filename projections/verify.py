@@ -99,10 +99,10 @@ def verify(conninfo: str, *, piece: int = PIECE, kept: int = KEPT, progress: OnP
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         with connection.transaction(force_rollback=True):
             head = head_of(connection)
+            install_views(connection, SCRATCH)
             events = _verify_events(connection, head, found, progress)
             for statement, view in LOG_CHECKS:
                 _verify_log(connection, statement, view, found)
-            install_views(connection, SCRATCH)
             started = time.monotonic()
             for first in range(1, head + 1, piece):
                 _fold(connection, first, min(first + piece - 1, head), found)
@@ -113,7 +113,7 @@ def verify(conninfo: str, *, piece: int = PIECE, kept: int = KEPT, progress: OnP
 
 EVENTS = """
 SELECT e.position, e.stream, e.type, e.payload::text, e.recorded_at
-FROM ledger.history e
+FROM views_verify.history e
 ORDER BY e.position
 """
 

@@ -1,6 +1,6 @@
 """What audit answers, said a second time and plainly: which events match, over the whole log; and questions to compare it by.
 
-Finds nothing by SQL. An event is a row of ledger.history, as psycopg reads it.
+Finds nothing by SQL. An event is a row of views.history, as psycopg reads it.
 """
 
 import random
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 def whole_log(conninfo: str) -> list[Row]:
     """Answer every event there is, oldest first."""
     with psycopg.connect(conninfo, row_factory=dict_row) as connection:
-        return connection.execute("SELECT * FROM ledger.history ORDER BY position").fetchall()
+        return connection.execute("SELECT * FROM views.history ORDER BY position").fetchall()
 
 
 def matches(event: Row, filters: Filters) -> bool:

@@ -27,7 +27,7 @@ async def rows(connection: Connection, query: str, *parameters: object) -> list[
 
 
 async def events(connection: Connection) -> list[TupleRow]:
-    return await rows(connection, "SELECT position, stream, version, type FROM ledger.history ORDER BY position")
+    return await rows(connection, "SELECT position, stream, version, type FROM views.history ORDER BY position")
 
 
 def kinds(outcomes: Sequence[Outcome]) -> list[str]:
@@ -204,7 +204,7 @@ async def test_the_largest_command_is_recorded(connection: Connection) -> None:
 
 async def test_recorded_at_is_one_instant_for_the_whole_batch(connection: Connection) -> None:
     outcomes = await append(connection, [command(token_issued(), subject_registered()) for _ in range(20)])
-    stored = await rows(connection, "SELECT DISTINCT recorded_at FROM ledger.history")
+    stored = await rows(connection, "SELECT DISTINCT recorded_at FROM views.history")
     assert [(outcomes[0].recorded_at,)] == stored
     assert {outcome.recorded_at for outcome in outcomes} == {outcomes[0].recorded_at}
 
@@ -241,7 +241,7 @@ async def test_each_event_carries_the_whole_envelope_of_its_command(connection: 
     )
     bare = command()
     await append(connection, [full, bare])
-    metadata = [row[0] for row in await rows(connection, "SELECT metadata FROM ledger.history ORDER BY position")]
+    metadata = [row[0] for row in await rows(connection, "SELECT metadata FROM views.history ORDER BY position")]
     expected: dict[str, Any] = {
         "command_id": str(full.envelope.command_id),
         "request_id": str(request_id),
@@ -315,15 +315,15 @@ async def test_what_racing_writers_have_acknowledged_is_stored_and_folded_whole(
                         assert outcome.last_position is not None
                         acknowledged[outcome.last_position] = sent.envelope.command_id
                 # A reader never finds a hole: what is below the head is there.
-                head, count = (await rows(connection, "SELECT coalesce(max(position), 0), count(*) FROM ledger.history"))[0]
+                head, count = (await rows(connection, "SELECT coalesce(max(position), 0), count(*) FROM views.history"))[0]
                 seen.append((head, count))
 
     await asyncio.gather(*(write(number) for number in range(writers)))
     async with await connect(any_database.service) as connection:
-        stored = await rows(connection, "SELECT position, (metadata ->> 'command_id')::uuid FROM ledger.history")
+        stored = await rows(connection, "SELECT position, (metadata ->> 'command_id')::uuid FROM views.history")
         folded = await rows(connection, "SELECT position FROM views.tokens UNION ALL SELECT position FROM views.subjects")
         versions = await rows(
-            connection, "SELECT array_agg(version ORDER BY position) FROM ledger.history GROUP BY stream HAVING count(*) > 1"
+            connection, "SELECT array_agg(version ORDER BY position) FROM views.history GROUP BY stream HAVING count(*) > 1"
         )
     assert len(acknowledged) > writers * rounds
     assert dict(stored) == acknowledged

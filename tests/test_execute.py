@@ -50,7 +50,7 @@ class Ledger:
 
     async def events(self) -> int:
         async with self.pool.connection() as connection:
-            row = await (await connection.execute("SELECT count(*) FROM ledger.history")).fetchone()
+            row = await (await connection.execute("SELECT count(*) FROM views.history")).fetchone()
         assert row is not None
         count: int = row[0]
         return count

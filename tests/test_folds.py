@@ -147,7 +147,7 @@ def test_a_fold_of_nothing_makes_nothing(any_database: Database) -> None:
 def test_the_payload_in_the_log_is_the_event(any_database: Database) -> None:
     recorded = asyncio.run(record(any_database, [[(Actor.SYSTEM, EXAMPLES)]]))
     with psycopg.connect(any_database.service) as connection:
-        rows = connection.execute("SELECT position, type, payload::text FROM ledger.history ORDER BY position").fetchall()
+        rows = connection.execute("SELECT position, type, payload::text FROM views.history ORDER BY position").fetchall()
     assert [(position, read_event(tag, payload)) for position, tag, payload in rows] == [
         (r.position, r.event) for r in recorded
     ]

@@ -107,7 +107,7 @@ def test_a_stream_goes_on_in_the_next_partition(any_database: Database) -> None:
     subject = subject_registered()
     sent(any_database, *[[command(subject, token_issued(), reads={subject.stream: version})] for version in range(8)])
     assert owner(
-        any_database, "SELECT position, version FROM ledger.history WHERE stream = %s ORDER BY position", subject.stream
+        any_database, "SELECT position, version FROM views.history WHERE stream = %s ORDER BY position", subject.stream
     ) == [(2 * version - 1, version) for version in range(1, 9)]
     assert owner(
         any_database, "SELECT version, first_position, last_position FROM ledger.streams WHERE stream = %s", subject.stream

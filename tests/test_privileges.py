@@ -61,7 +61,7 @@ def first_column(connection: Connection[TupleRow], table: str) -> str:
 
 
 def test_the_service_appends_and_reads(service: Connection[TupleRow]) -> None:
-    assert service.execute("SELECT count(*) FROM ledger.history").fetchone() == (2,)
+    assert service.execute("SELECT count(*) FROM views.history").fetchone() == (2,)
     for table in [f"ledger.{table}" for table in ("events", "streams", "commands", "batches", "partitions")] + tables(
         service, "views"
     ):
@@ -144,11 +144,11 @@ def test_changing_what_is_recorded_is_refused_to_owner_and_superuser_too(
     recorded: Database, who: str, change: str, table: str
 ) -> None:
     with psycopg.connect(getattr(recorded, who), autocommit=True) as connection:
-        before = connection.execute("SELECT * FROM ledger.history ORDER BY position").fetchall()
+        before = connection.execute("SELECT * FROM views.history ORDER BY position").fetchall()
         column = first_column(connection, f"ledger.{table}")
         with pytest.raises(InsufficientPrivilege, match="append-only"):
             connection.execute(change.format(f"ledger.{table}", column, column).encode())
-        assert connection.execute("SELECT * FROM ledger.history ORDER BY position").fetchall() == before
+        assert connection.execute("SELECT * FROM views.history ORDER BY position").fetchall() == before
 
 
 @pytest.mark.parametrize("change", CHANGES[1:], ids=["delete", "truncate"])
@@ -193,7 +193,7 @@ def test_what_stands_in_a_temporary_schema_cannot_take_the_place_of_the_log(reco
     async def attack() -> None:
         async with await connect(recorded.service) as connection:
             for table in ("events", "streams", "commands", "batches", "history", "tokens"):
-                source = f"views.{table}" if table == "tokens" else f"ledger.{table}"
+                source = f"views.{table}" if table in ("history", "tokens") else f"ledger.{table}"
                 await connection.execute(f"CREATE TEMPORARY TABLE {table} (LIKE {source})".encode())
                 await connection.execute(f"GRANT ALL ON {table} TO PUBLIC".encode())
             await connection.execute(
