@@ -38,4 +38,5 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
         "matrix": matrix.run,
         "jose": vectors_of_others.run,
     },
+    "history": {},
 }
