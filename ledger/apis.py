@@ -98,14 +98,16 @@ def reinstate(state: State, _now: datetime, *, api_id: UUID, reason: str | None)
     return [] if row is None else [ApiReinstated(api_id=api_id, api=row)]
 
 
-def revoke_tokens(state: State, _now: datetime, *, api_id: UUID, cutoff_position: int | None = None) -> list[Event]:
+def revoke_tokens(
+    state: State, _now: datetime, *, api_id: UUID, reason: str | None, cutoff_position: int | None = None
+) -> list[Event]:
     """Revoke every token for the API issued so far, or up to a position: one event, whatever their number."""
     api = _api(state, api_id)
     if cutoff_position is None:
-        return [ApiTokensRevoked(api_id=api_id, api=api, cuts_off=True)]
+        return [ApiTokensRevoked(api_id=api_id, api=api, cuts_off=True, reason=reason)]
     if cutoff_position <= api.cutoff_position:
         return []
-    return [ApiTokensRevoked(api_id=api_id, api=replace(api, cutoff_position=cutoff_position))]
+    return [ApiTokensRevoked(api_id=api_id, api=replace(api, cutoff_position=cutoff_position), reason=reason)]
 
 
 def _api(state: State, api_id: UUID) -> Api:

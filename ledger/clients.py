@@ -163,14 +163,16 @@ def reinstate(state: State, _now: datetime, *, client_id: UUID, reason: str | No
     return [] if row is None else [ClientReinstated(client_id=client_id, client=row)]
 
 
-def revoke_tokens(state: State, _now: datetime, *, client_id: UUID, cutoff_position: int | None = None) -> list[Event]:
+def revoke_tokens(
+    state: State, _now: datetime, *, client_id: UUID, reason: str | None, cutoff_position: int | None = None
+) -> list[Event]:
     """Revoke every token issued to the client so far, or up to a position: one event, whatever their number."""
     client = _client(state, client_id)
     if cutoff_position is None:
-        return [ClientTokensRevoked(client_id=client_id, client=client, cuts_off=True)]
+        return [ClientTokensRevoked(client_id=client_id, client=client, cuts_off=True, reason=reason)]
     if cutoff_position <= client.cutoff_position:
         return []
-    return [ClientTokensRevoked(client_id=client_id, client=replace(client, cutoff_position=cutoff_position))]
+    return [ClientTokensRevoked(client_id=client_id, client=replace(client, cutoff_position=cutoff_position), reason=reason)]
 
 
 def _client(state: State, client_id: UUID) -> Client:

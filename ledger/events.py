@@ -5,6 +5,7 @@ Each is a frozen record with a stable literal tag. An event says the whole new r
 Old events are never changed: rules in docs/events.md, golden bytes in tests/golden/events.json.
 """
 
+from dataclasses import field
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
@@ -67,9 +68,12 @@ def _adapter(event_type: type[Event]) -> TypeAdapter[Any]:
     return adapter
 
 
-def read_event(event_type: str, payload_json: str | bytes) -> Event:
-    """Answer the event of this tag and payload; KeyError for an unknown tag, pydantic's ValidationError for another shape."""
-    event: Event = _adapter(EVENT_TYPES[event_type]).validate_json(payload_json)
+def read_event(event_type: str, payload_json: str | bytes, *, extra: Literal["forbid", "ignore"] = "forbid") -> Event:
+    """Answer the event of this tag and payload; KeyError for an unknown tag, pydantic's ValidationError for another shape.
+
+    `extra="ignore"`: what a later release added to the shape is no error.
+    """
+    event: Event = _adapter(EVENT_TYPES[event_type]).validate_json(payload_json, extra=extra)
     return event
 
 
@@ -282,10 +286,12 @@ class SubjectReinstated(SubjectChanged):
 
 @dataclass(frozen=True, slots=True, config=CONFIG)
 class SubjectTokensRevoked(SubjectChanged):
-    """Every token of the subject issued up to this event was revoked."""
+    """Every token of the subject issued up to its cut-off was revoked. Version 1 had no reason."""
 
     TYPE: ClassVar[str] = "subject_tokens_revoked"
+    SCHEMA_VERSION: ClassVar[int] = 2
     STREAM: ClassVar[str] = "subject_id"
+    reason: str | None = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True, config=CONFIG)
@@ -409,10 +415,12 @@ class ClientReinstated(ClientEvent):
 
 @dataclass(frozen=True, slots=True, config=CONFIG)
 class ClientTokensRevoked(ClientEvent):
-    """Every token issued to the client up to this event was revoked."""
+    """Every token issued to the client up to its cut-off was revoked. Version 1 had no reason."""
 
     TYPE: ClassVar[str] = "client_tokens_revoked"
+    SCHEMA_VERSION: ClassVar[int] = 2
     STREAM: ClassVar[str] = "client_id"
+    reason: str | None = field(kw_only=True)
 
 
 # ----------------------------------------------------------------------------------------------------------- APIs, roles
@@ -461,10 +469,12 @@ class ApiReinstated(ApiEvent):
 
 @dataclass(frozen=True, slots=True, config=CONFIG)
 class ApiTokensRevoked(ApiEvent):
-    """Every token for the API issued up to this event was revoked."""
+    """Every token for the API issued up to its cut-off was revoked. Version 1 had no reason."""
 
     TYPE: ClassVar[str] = "api_tokens_revoked"
+    SCHEMA_VERSION: ClassVar[int] = 2
     STREAM: ClassVar[str] = "api_id"
+    reason: str | None = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True, config=CONFIG)

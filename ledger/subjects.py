@@ -220,14 +220,18 @@ def reinstate(state: State, _now: datetime, *, subject_id: UUID, reason: str | N
     return [SubjectReinstated(subject_id=subject_id, subject=row), *_administrators_changed(state, row)]
 
 
-def revoke_tokens(state: State, _now: datetime, *, subject_id: UUID, cutoff_position: int | None = None) -> list[Event]:
+def revoke_tokens(
+    state: State, _now: datetime, *, subject_id: UUID, reason: str | None, cutoff_position: int | None = None
+) -> list[Event]:
     """Revoke every token of the subject issued so far, or up to a position: one event, whatever their number."""
     subject = _subject(state, subject_id)
     if cutoff_position is None:
-        return [SubjectTokensRevoked(subject_id=subject_id, subject=subject, cuts_off=True)]
+        return [SubjectTokensRevoked(subject_id=subject_id, subject=subject, cuts_off=True, reason=reason)]
     if cutoff_position <= subject.cutoff_position:
         return []
-    return [SubjectTokensRevoked(subject_id=subject_id, subject=replace(subject, cutoff_position=cutoff_position))]
+    return [
+        SubjectTokensRevoked(subject_id=subject_id, subject=replace(subject, cutoff_position=cutoff_position), reason=reason)
+    ]
 
 
 def erase(state: State, _now: datetime, *, subject_id: UUID, reason: str | None) -> list[Event]:

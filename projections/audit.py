@@ -85,10 +85,11 @@ OLDEST_OF_TYPES: Final = NEWEST_OF_TYPES.replace(" DESC", "")
 # The events at these positions that match every filter, in the order of the positions. `matched`: how many do, before the page
 # is full.
 EVENTS: Final = """
-SELECT m.position, m.stream, m.version, m.type, m.schema_version, m.payload, m.metadata, m.recorded_at, m.bytes, m.matched
+SELECT m.position, m.stream, m.version, m.type, m.schema_version, m.payload, m.metadata, m.recorded_at,
+  m.recorded_schema_version, m.bytes, m.matched
 FROM (
   SELECT k.ordinal, h.position, h.stream, h.version, h.type, h.schema_version, h.payload, h.metadata, h.recorded_at,
-    count(*) OVER () AS matched, sum(pg_column_size(h.payload)) OVER (ORDER BY k.ordinal) AS bytes,
+    h.recorded_schema_version, count(*) OVER () AS matched, sum(pg_column_size(h.payload)) OVER (ORDER BY k.ordinal) AS bytes,
     pg_column_size(h.payload) AS own_bytes
   FROM unnest(%(positions)s::bigint[]) WITH ORDINALITY AS k(position, ordinal)
   CROSS JOIN LATERAL (SELECT v.* FROM views.history v WHERE v.position = k.position LIMIT 1) AS h
@@ -155,6 +156,7 @@ class RecordedEvent(NamedTuple):
     payload: dict[str, Any]
     metadata: dict[str, Any]
     recorded_at: datetime
+    recorded_schema_version: int
 
 
 @dataclass(frozen=True, slots=True)

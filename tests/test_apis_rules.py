@@ -97,9 +97,10 @@ def test_an_api_is_suspended_and_reinstated() -> None:
 
 def test_revoking_the_tokens_of_an_api_cuts_off() -> None:
     orders = api()
-    (revoked,) = apis.revoke_tokens(state(orders), NOW, api_id=orders.api_id)
+    (revoked,) = apis.revoke_tokens(state(orders), NOW, api_id=orders.api_id, reason="leaked")
     assert isinstance(revoked, ApiTokensRevoked)
     assert revoked.cuts_off
+    assert revoked.reason == "leaked"
 
 
 def test_the_api_that_manages_the_ledger_stays_as_it_is() -> None:
@@ -108,7 +109,7 @@ def test_the_api_that_manages_the_ledger_stays_as_it_is() -> None:
         apis.suspend(given, NOW, api_id=LEDGER_API, reason=None)
     with pytest.raises(BuiltIn):
         apis.change(given, NOW, api_id=LEDGER_API, semicolons=True)
-    assert types(apis.revoke_tokens(given, NOW, api_id=LEDGER_API)) == [ApiTokensRevoked]
+    assert types(apis.revoke_tokens(given, NOW, api_id=LEDGER_API, reason=None)) == [ApiTokensRevoked]
 
 
 # ---------------------------------------------------------------------------------------------------------------- roles
@@ -199,7 +200,7 @@ UNKNOWN: dict[str, tuple[type[Exception], Callable[[], list[Event]]]] = {
     "change": (UnknownApi, lambda: apis.change(State(), NOW, api_id=SOME_ID)),
     "suspend": (UnknownApi, lambda: apis.suspend(State(), NOW, api_id=SOME_ID, reason=None)),
     "reinstate": (UnknownApi, lambda: apis.reinstate(State(), NOW, api_id=SOME_ID, reason=None)),
-    "revoke_tokens": (UnknownApi, lambda: apis.revoke_tokens(State(), NOW, api_id=SOME_ID)),
+    "revoke_tokens": (UnknownApi, lambda: apis.revoke_tokens(State(), NOW, api_id=SOME_ID, reason=None)),
     "create_role": (UnknownApi, lambda: apis.create_role(State(), NOW, role_id=SOME_ID, api_id=SOME_ID, name="reader")),
     "grant_rules": (UnknownRole, lambda: apis.grant_rules(State(), NOW, role_id=SOME_ID, rules=[])),
     "withdraw_rules": (UnknownRole, lambda: apis.withdraw_rules(State(), NOW, role_id=SOME_ID, rules=[])),

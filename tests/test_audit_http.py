@@ -247,12 +247,13 @@ def test_a_cut_off_is_told_with_the_level_it_was_made_at(http: httpx.Client, adm
     asker, app = resource_server(admin, api), first_party(admin, api)
     ann = new_person(admin, f"{api}:reader")
     subject = f"/v1/subjects/{ann.subject_id}"
+    because = {"reason": "leaked"}
     cuts: dict[tuple[str, str], Callable[[], httpx.Response]] = {
-        ("subject", "subject_tokens_revoked"): lambda: admin.post(f"{subject}/revoke-tokens"),
+        ("subject", "subject_tokens_revoked"): lambda: admin.post(f"{subject}/revoke-tokens", json=because),
         ("subject", "subject_password_set"): lambda: admin.put(f"{subject}/password", json={"password": ann.password}),
-        ("client", "client_tokens_revoked"): lambda: admin.post(f"/v1/clients/{app.name}/revoke-tokens"),
-        ("api", "api_tokens_revoked"): lambda: admin.post(f"/v1/apis/{api}/revoke-tokens"),
-        ("subject", "subject_erased"): lambda: admin.post(f"{subject}/erase", json={"reason": "asked to be"}),
+        ("client", "client_tokens_revoked"): lambda: admin.post(f"/v1/clients/{app.name}/revoke-tokens", json=because),
+        ("api", "api_tokens_revoked"): lambda: admin.post(f"/v1/apis/{api}/revoke-tokens", json=because),
+        ("subject", "subject_erased"): lambda: admin.post(f"{subject}/erase", json=because),
     }
     for (level, event_type), cut in cuts.items():
         token = login(http, ann, app)
@@ -265,6 +266,7 @@ def test_a_cut_off_is_told_with_the_level_it_was_made_at(http: httpx.Client, adm
         entry = answer["entries"][-1]
         assert entry["after"]["state"] == "revoked"
         assert entry["after"]["level"] == level
+        assert entry["why"] == (None if event_type == "subject_password_set" else "leaked")
         assert entry["after"]["reason"] == evaluate(http, asker, token["access_token"])["context"]["reason"]
         assert entry["position"] <= position
         assert answer["now"] == entry["after"]
@@ -485,6 +487,7 @@ def test_an_event_is_answered_as_the_log_has_it(ledger_server: Served, admin: ht
         "version": row["version"],
         "type": "subject_suspended",
         "schema_version": 1,
+        "recorded_schema_version": 1,
         "recorded_at": rfc3339(row["recorded_at"]),
         "payload": payload,
         "command_id": row["metadata"]["command_id"],
@@ -720,7 +723,7 @@ def test_of_an_event_nothing_is_withheld_but_what_secrets_are_checked_against(ev
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: event.TYPE)
 def test_an_entry_says_what_the_event_is_about(event: Event) -> None:
     payload = json.loads(event.payload_json())
-    recorded = RecordedEvent(1, event.stream, 1, event.TYPE, 1, payload, {}, NOON)
+    recorded = RecordedEvent(1, event.stream, 1, event.TYPE, 1, payload, {}, NOON, 1)
     told = about(recorded, {})
     assert told["id"] in json.dumps(payload)
     kinds = {"token", "family", "subject", "name", "client", "api", "role", "key", "lockout", "log", "stream"}

@@ -30,6 +30,7 @@ from tests.serving import Served
 
 SUSPENSION = {"reason": "incident", "until": "2199-01-01T00:00:00Z"}
 BECAUSE = {"reason": "incident"}
+CUT_OFF = {"issued_before": "2020-01-01T00:00:00Z", "reason": "incident"}
 CLIENT = {
     "grants": ["password", "refresh_token"],
     "strategy": "jwt",
@@ -82,19 +83,19 @@ BODIES: Mapping[tuple[str, str], Taken] = {
     ("POST", "/v1/subjects/{subject_id}/rules/withdraw"): Taken({"rule_ids": [str(uuid4())]}, ("rule_ids",)),
     ("POST", "/v1/subjects/{subject_id}/suspend"): Taken(SUSPENSION, ("reason",)),
     ("POST", "/v1/subjects/{subject_id}/reinstate"): Taken(BECAUSE, optional=True),
-    ("POST", "/v1/subjects/{subject_id}/revoke-tokens"): Taken({}, optional=True),
+    ("POST", "/v1/subjects/{subject_id}/revoke-tokens"): Taken(CUT_OFF, optional=True),
     ("POST", "/v1/subjects/{subject_id}/erase"): Taken(BECAUSE, optional=True),
     ("POST", "/v1/clients"): Taken({"name": "shop", "kind": "confidential"} | CLIENT, ("name",)),
     ("PATCH", "/v1/clients/{name}"): Taken(CLIENT),
     ("POST", "/v1/clients/{name}/secret"): Taken({"keep_old": True}, optional=True),
     ("POST", "/v1/clients/{name}/suspend"): Taken(SUSPENSION, ("reason",)),
     ("POST", "/v1/clients/{name}/reinstate"): Taken(BECAUSE, optional=True),
-    ("POST", "/v1/clients/{name}/revoke-tokens"): Taken({}, optional=True),
+    ("POST", "/v1/clients/{name}/revoke-tokens"): Taken(CUT_OFF, optional=True),
     ("POST", "/v1/apis"): Taken({"name": "orders", "audience": "orders", "semicolons": False}, ("name",)),
     ("PATCH", "/v1/apis/{api}"): Taken({"audience": "orders", "semicolons": False}),
     ("POST", "/v1/apis/{api}/suspend"): Taken(SUSPENSION, ("reason",)),
     ("POST", "/v1/apis/{api}/reinstate"): Taken(BECAUSE, optional=True),
-    ("POST", "/v1/apis/{api}/revoke-tokens"): Taken({}, optional=True),
+    ("POST", "/v1/apis/{api}/revoke-tokens"): Taken(CUT_OFF, optional=True),
     ("POST", "/v1/apis/{api}/roles"): Taken({"name": "reader"}, ("name",)),
     ("POST", "/v1/apis/{api}/roles/{role}/rules"): Taken({"rules": ["allow GET /orders"]}, ("rules",)),
     ("POST", "/v1/apis/{api}/roles/{role}/rules/withdraw"): Taken({"rule_ids": [str(uuid4())]}, ("rule_ids",)),

@@ -210,9 +210,10 @@ def test_a_client_is_suspended_and_reinstated() -> None:
 
 def test_revoking_the_tokens_of_a_client_cuts_off() -> None:
     shop = client()
-    (revoked,) = clients.revoke_tokens(state(shop), NOW, client_id=shop.client_id)
+    (revoked,) = clients.revoke_tokens(state(shop), NOW, client_id=shop.client_id, reason="leaked")
     assert isinstance(revoked, ClientTokensRevoked)
     assert revoked.cuts_off
+    assert revoked.reason == "leaked"
 
 
 def test_what_people_log_in_through_stays() -> None:
@@ -224,7 +225,7 @@ def test_what_people_log_in_through_stays() -> None:
     with pytest.raises(BuiltIn):
         change(given, CONSOLE, api_ids=())
     assert len(change(given, CONSOLE, access_lifetime_seconds=300)) == 1
-    assert len(clients.revoke_tokens(given, NOW, client_id=CONSOLE)) == 1
+    assert len(clients.revoke_tokens(given, NOW, client_id=CONSOLE, reason=None)) == 1
 
 
 COMMANDS: dict[str, Callable[[State], list[Event]]] = {
@@ -232,7 +233,7 @@ COMMANDS: dict[str, Callable[[State], list[Event]]] = {
     "rotate_secret": lambda s: clients.rotate_secret(s, NOW, client_id=SUBJECT, secret_digest="aa", keep_old=False),
     "suspend": lambda s: clients.suspend(s, NOW, client_id=SUBJECT, reason=None),
     "reinstate": lambda s: clients.reinstate(s, NOW, client_id=SUBJECT, reason=None),
-    "revoke_tokens": lambda s: clients.revoke_tokens(s, NOW, client_id=SUBJECT),
+    "revoke_tokens": lambda s: clients.revoke_tokens(s, NOW, client_id=SUBJECT, reason=None),
 }
 
 

@@ -162,7 +162,9 @@ CHANGES: dict[str, Callable[[World], Event]] = {
         client_id=world.client.client_id, client=replace(world.client, status="suspended")
     ),
     "an API suspended": lambda world: ApiSuspended(api_id=world.api.api_id, api=replace(world.api, status="suspended")),
-    "the tokens of an API cut off": lambda world: ApiTokensRevoked(api_id=world.api.api_id, api=world.api, cuts_off=True),
+    "the tokens of an API cut off": lambda world: ApiTokensRevoked(
+        api_id=world.api.api_id, api=world.api, cuts_off=True, reason=None
+    ),
     "a role removed": lambda world: RoleRemoved(
         role_id=world.role.role_id, api_id=world.api.api_id, role=replace(world.role, removed=True)
     ),

@@ -148,9 +148,11 @@ def test_a_level_issued_before_an_instant_is_one_event_too(
     filters = {"subject_id": person.subject_id, "issued_before": between}
     plan = dry_run(admin, filters)
     assert (plan["level"], [token["token_id"] for token in plan["tokens"]]) == ("subject", [old])
-    run(admin, filters, plan)
+    run(admin, filters, plan, reason="incident")
     assert states(admin, subject_id=person.subject_id) == {old: "revoked", young: "active"}
     assert [kind for _, kind in events_of(ledger_server, plan)] == ["subject_tokens_revoked"]
+    (entry,) = ok(admin.get("/v1/audit/timeline", params={"token_id": old}))["entries"][1:]
+    assert (entry["what"], entry["why"]) == ("subject_tokens_revoked", "incident")
 
 
 def test_an_instant_to_come_takes_no_more_than_what_was_listed(admin: httpx.Client, http: httpx.Client, api: str) -> None:
@@ -495,7 +497,7 @@ def test_a_plan_is_run_only_as_it_was_made(admin: httpx.Client, http: httpx.Clie
         (filters, {"dry_run": True, "as_of_position": position, "plan_id": str(uuid4())}, {"plan_id"}),
         ({}, {"dry_run": True}, {"filter"}),
         ({"colour": "red"}, {"dry_run": True}, {"filter.colour"}),
-        ({"subject_id": person.subject_id}, {"dry_run": True, "reason": "why"}, {"reason"}),
+        ({"subject_id": person.subject_id}, {"dry_run": True, "reason": ""}, {"reason"}),
     ]
     with nothing_recorded(admin):
         for asked, members, named in wrong:

@@ -284,9 +284,10 @@ def test_reinstating_ends_a_suspension_and_keeps_the_cut_off() -> None:
 
 def test_revoking_all_tokens_is_one_event_each_time() -> None:
     ann = person()
-    (revoked,) = subjects.revoke_tokens(state(ann), NOW, subject_id=ann.subject_id)
+    (revoked,) = subjects.revoke_tokens(state(ann), NOW, subject_id=ann.subject_id, reason="leaked")
     assert isinstance(revoked, SubjectTokensRevoked)
     assert revoked.cuts_off
+    assert revoked.reason == "leaked"
 
 
 def test_erasing_leaves_nothing_personal_and_frees_the_name() -> None:
@@ -314,7 +315,7 @@ COMMANDS: dict[str, Callable[[State, Any], list[Event]]] = {
     "withdraw_rules": lambda s, i: subjects.withdraw_rules(s, NOW, subject_id=i, rule_ids=[uuid4()]),
     "suspend": lambda s, i: subjects.suspend(s, NOW, subject_id=i, reason=None),
     "reinstate": lambda s, i: subjects.reinstate(s, NOW, subject_id=i, reason=None),
-    "revoke_tokens": lambda s, i: subjects.revoke_tokens(s, NOW, subject_id=i),
+    "revoke_tokens": lambda s, i: subjects.revoke_tokens(s, NOW, subject_id=i, reason=None),
 }
 
 

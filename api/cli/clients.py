@@ -158,7 +158,8 @@ def reinstate(call: Call, name: str, reason: str | None) -> None:
 @client_group.command("revoke-tokens")
 @click.argument("name")
 @click.option("--issued-before", metavar="INSTANT", help="Only those whose issue was recorded before it (RFC 3339).")
+@reason_option
 @calls("POST", "/v1/clients/{name}/revoke-tokens", repeatable=True)
-def revoke_tokens(call: Call, name: str, issued_before: str | None) -> None:
+def revoke_tokens(call: Call, name: str, issued_before: str | None, reason: str | None) -> None:
     """Revoke every token issued to a client so far, for good."""
-    call.show(call(name=name, body=given(issued_before=issued_before)))
+    call.show(call(name=name, body=given(issued_before=issued_before, reason=reason)))

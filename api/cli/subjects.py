@@ -220,10 +220,11 @@ def reinstate(call: Call, subject: str, reason: str | None) -> None:
 @subject_group.command("revoke-tokens")
 @subject_argument
 @click.option("--issued-before", metavar="INSTANT", help="Only those whose issue was recorded before it (RFC 3339).")
+@reason_option
 @calls("POST", "/v1/subjects/{subject_id}/revoke-tokens", repeatable=True)
-def revoke_tokens(call: Call, subject: str, issued_before: str | None) -> None:
+def revoke_tokens(call: Call, subject: str, issued_before: str | None, reason: str | None) -> None:
     """Revoke every token a subject has been issued so far, for good; it may obtain new ones."""
-    call.show(call(subject_id=call.subject_id(subject), body=given(issued_before=issued_before)))
+    call.show(call(subject_id=call.subject_id(subject), body=given(issued_before=issued_before, reason=reason)))
 
 
 @subject_group.command("erase")

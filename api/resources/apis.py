@@ -144,7 +144,9 @@ class Apis:
             service,
             make_envelope(req, service, caller.actor),
             Keys(apis=[api_id]),
-            lambda state, now: apis.revoke_tokens(state, now, api_id=api_id, cutoff_position=cutoff_position),
+            lambda state, now: apis.revoke_tokens(
+                state, now, api_id=api_id, reason=body.reason, cutoff_position=cutoff_position
+            ),
             urgent=True,
         )
         resp.media = {"name": name, "api_id": str(api_id), "position": receipt.position}

@@ -36,7 +36,7 @@ WHOSE: Final = ("token_id", "family_id", "subject_id", "client")
 VERIFIERS: Final = frozenset(["secret_digest", "secret_digests", "sealed_password"])
 WITHHELD: Final = "withheld"
 
-# Where an event has its reason, if it was given one.
+# In which row an event has its reason, if it was given one; those of a cut-off have it themselves: they change no status.
 _REASONS: Final[Mapping[str, str]] = {
     "token_suspended": "token_state",
     "token_reinstated": "token_state",
@@ -194,6 +194,7 @@ def _event_answer(event: RecordedEvent) -> dict[str, Any]:
         "version": event.version,
         "type": event.type,
         "schema_version": event.schema_version,
+        "recorded_schema_version": event.recorded_schema_version,
         "recorded_at": rfc3339(event.recorded_at),
         "payload": without_verifiers(event.payload),
         **{name: event.metadata[name] for name in ("command_id", "request_id", "correlation_id", "causation")},
@@ -231,7 +232,7 @@ def _withheld(value: Any) -> Any:
 
 def _why(event: RecordedEvent) -> str | None:
     member = _REASONS.get(event.type)
-    reason: str | None = None if member is None else event.payload[member]["status_reason"]
+    reason: str | None = event.payload.get("reason") if member is None else event.payload[member]["status_reason"]
     return reason
 
 

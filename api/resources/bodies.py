@@ -43,9 +43,10 @@ class Because(Body):
 
 
 class CutOff(Body):
-    """Which tokens: all issued so far, or those whose issue was recorded before `issued_before`."""
+    """Which tokens: all issued so far, or those whose issue was recorded before `issued_before`; and why."""
 
     issued_before: Instant | None = None
+    reason: Reason | None = None
 
     async def position(self, service: Service) -> int | None:
         """Answer the position up to which tokens are revoked, None for all; InvalidInput for an instant that has not come."""

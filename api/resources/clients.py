@@ -226,7 +226,9 @@ class Clients:
             service,
             make_envelope(req, service, caller.actor),
             Keys(clients=[client_id]),
-            lambda state, now: clients.revoke_tokens(state, now, client_id=client_id, cutoff_position=cutoff_position),
+            lambda state, now: clients.revoke_tokens(
+                state, now, client_id=client_id, reason=body.reason, cutoff_position=cutoff_position
+            ),
             urgent=True,
         )
         resp.media = {"name": name, "client_id": str(client_id), "position": receipt.position}

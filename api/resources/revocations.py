@@ -117,8 +117,6 @@ class Revocations:
         plan = await make_plan(service.pool, body.filter.filters(caller.kept), body.as_of_position)
         if body.plan_id not in (None, plan.plan_id):
             raise InvalidInput.of("plan_id", "that of this filter as of this position, as its dry run answered it")
-        if body.reason is not None and plan.level not in (None, "family"):
-            raise InvalidInput.of("reason", f"none where one event cuts off all tokens of a {plan.level}: it keeps none")
         before = NEWEST if body.cursor is None else read_token_cursor({"cursor": body.cursor})
         if body.dry_run:
             resp.media = await self._listed(plan, before, body.limit or DEFAULT_PAGE, caller.kept)
@@ -178,7 +176,9 @@ class Revocations:
                 service,
                 envelope,
                 Keys(subjects=[subject_id]),
-                lambda state, now: subjects.revoke_tokens(state, now, subject_id=subject_id, cutoff_position=cutoff),
+                lambda state, now: subjects.revoke_tokens(
+                    state, now, subject_id=subject_id, reason=reason, cutoff_position=cutoff
+                ),
                 urgent=True,
             )
         if filters.client_id is not None:
@@ -187,7 +187,9 @@ class Revocations:
                 service,
                 envelope,
                 Keys(clients=[client_id]),
-                lambda state, now: clients.revoke_tokens(state, now, client_id=client_id, cutoff_position=cutoff),
+                lambda state, now: clients.revoke_tokens(
+                    state, now, client_id=client_id, reason=reason, cutoff_position=cutoff
+                ),
                 urgent=True,
             )
         assert filters.api_id is not None
@@ -196,7 +198,7 @@ class Revocations:
             service,
             envelope,
             Keys(apis=[api_id]),
-            lambda state, now: apis.revoke_tokens(state, now, api_id=api_id, cutoff_position=cutoff),
+            lambda state, now: apis.revoke_tokens(state, now, api_id=api_id, reason=reason, cutoff_position=cutoff),
             urgent=True,
         )
 

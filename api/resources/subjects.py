@@ -424,7 +424,9 @@ class Subjects:
             service,
             make_envelope(req, service, caller.actor),
             Keys(subjects=[identifier]),
-            lambda state, now: subjects.revoke_tokens(state, now, subject_id=identifier, cutoff_position=cutoff_position),
+            lambda state, now: subjects.revoke_tokens(
+                state, now, subject_id=identifier, reason=body.reason, cutoff_position=cutoff_position
+            ),
             urgent=True,
         )
         resp.media = {"subject_id": str(identifier), "position": receipt.position}
