@@ -13,7 +13,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from api.resources.audit import VERIFIERS, about, without_verifiers
+from api.event_answers import VERIFIERS, without_verifiers
+from api.resources.audit import about
 from ledger.events import Event, TokenIssued, TokenRotated
 from ledger.instants import rfc3339
 from ledger.token_strings import PREFIXES, read

@@ -11,6 +11,7 @@ from uuid import UUID
 from falcon.asgi import Request, Response
 
 from api.asking import authorize
+from api.event_answers import event_answer, read_types
 from api.pages import read_choice, read_cursor, read_instant, read_limit, read_position, read_query, read_uuid, uuid_of
 from api.people import profiles_of
 from api.service import NOBODY, Service
@@ -26,15 +27,10 @@ from projections.reading import Keys, read_state
 from projections.reference import Kept
 from projections.sealed_keys import read_sealed_keys
 
-MAX_TYPES: Final = 20
 IDS: Final = ("subject_id", "token_id", "family_id", "role_id", "key_id", "actor_id")
 FILTERS: Final = (*IDS, "client", "api", "type")
 SPAN: Final = ("from_time", "to_time", "from_position", "to_position", "order", "limit", "cursor")
 WHOSE: Final = ("token_id", "family_id", "subject_id", "client")
-
-# What tells a right secret from a wrong one, wherever it stands in a row.
-VERIFIERS: Final = frozenset(["secret_digest", "secret_digests", "sealed_password"])
-WITHHELD: Final = "withheld"
 
 # In which row an event has its reason, if it was given one; those of a cut-off have it themselves: they change no status.
 _REASONS: Final[Mapping[str, str]] = {
@@ -69,7 +65,7 @@ class AuditEvents:
         filters, span, limit = _filters(query, caller.kept), _span(query), read_limit(query)
         async with service.pool.connection() as connection:
             page = await read_events(connection, filters, span, limit=limit)
-        resp.media = {"events": [_event_answer(event) for event in page.events], **_where(page)}
+        resp.media = {"events": [event_answer(event) for event in page.events], **_where(page)}
 
 
 class AuditTimeline:
@@ -138,7 +134,7 @@ def _filters(query: dict[str, str], kept: Kept) -> Filters:
         **ids,
         client_id=_client_id(query["client"], kept) if "client" in query else None,
         api_id=_api_id(query["api"], kept) if "api" in query else None,
-        types=_types(query["type"]) if "type" in query else None,
+        types=read_types(query, "type"),
     )
 
 
@@ -151,16 +147,6 @@ def _span(query: dict[str, str]) -> Span:
         newest_first=read_choice(query, "order", ("newest", "oldest")) != "oldest",
         cursor=read_cursor(query),
     )
-
-
-def _types(text: str) -> tuple[str, ...]:
-    types = tuple(dict.fromkeys(text.split(",")))
-    for name in types:
-        if name not in EVENT_TYPES:
-            raise InvalidInput.of("type", f"there is no event type {name[:64]!r}")
-    if len(types) > MAX_TYPES:
-        raise InvalidInput.of("type", f"at most {MAX_TYPES}")
-    return types
 
 
 def _id(query: dict[str, str], name: str) -> UUID:
@@ -182,49 +168,6 @@ def _api_id(name: str, kept: Kept) -> UUID:
     if api_id not in kept.apis:
         raise UnknownApi(name)
     return api_id
-
-
-# ---------------------------------------------------------------------------------------------------------- the events
-
-
-def _event_answer(event: RecordedEvent) -> dict[str, Any]:
-    return {
-        "position": event.position,
-        "stream": str(event.stream),
-        "version": event.version,
-        "type": event.type,
-        "schema_version": event.schema_version,
-        "recorded_schema_version": event.recorded_schema_version,
-        "recorded_at": rfc3339(event.recorded_at),
-        "payload": without_verifiers(event.payload),
-        **{name: event.metadata[name] for name in ("command_id", "request_id", "correlation_id", "causation")},
-        "actor": event.metadata["actor"],
-        "semantics": event.metadata["semantics"],
-    }
-
-
-def without_verifiers(payload: dict[str, Any]) -> dict[str, Any]:
-    """Answer a payload as recorded, but for what secrets are checked against: that it is there is said, not what it is.
-
-    From the digest of 256 random bits nothing can be computed, and a sealed password hash cannot be opened; yet no question
-    of an auditor needs them, and an answer ends up in files that live longer than the reasons why they are harmless.
-    """
-    return {name: _without_verifiers(member) for name, member in payload.items()}
-
-
-def _without_verifiers(member: Any) -> Any:
-    """Answer a row, or rows, of a payload; nothing below (claims) is the ledger's own."""
-    if isinstance(member, list):
-        return [_without_verifiers(item) for item in member]
-    if not isinstance(member, dict):
-        return member
-    return {name: _withheld(value) if name in VERIFIERS else value for name, value in member.items()}
-
-
-def _withheld(value: Any) -> Any:
-    if isinstance(value, list):
-        return [WITHHELD for _ in value]
-    return None if value is None else WITHHELD
 
 
 # ------------------------------------------------------------------------------------------------------ the entries
