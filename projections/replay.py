@@ -1,14 +1,18 @@
 """Replay: build the views anew beside the live ones, while appends and reads go on, and put them in their place.
 
 Owns the session that maintenance runs in, the folding in pieces and the swap. Must not know what any view means: tables are
-found in the catalogue. The files that make and fold the views: install.py; comparing row by row with the log: verify.py.
+found in the catalogue. The files that make and fold the views: install.py; going back to the views before, and copies to look
+into: going_back.py, copies.py; comparing row by row with the log: verify.py.
 """
 
 import contextlib
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from functools import partial
+from typing import Final, Literal, TypeVar
 
 import psycopg
 from psycopg import Connection, sql
@@ -20,12 +24,16 @@ from projections.install import install_views, with_views
 LIVE: Final = "views"
 NEXT: Final = "views_next"
 PREVIOUS: Final = "views_previous"
+SWAPPING: Final = "views_swapping"  # inside the transaction of a swap
 
+GROUPS: Final = ("tokens", "others")  # of views, as fold.sql has them: folded at the same time
 PIECE: Final = 20_000  # positions folded in one transaction
 NEAR: Final = 1_000  # so many positions may be left to the fold under the turn: about 50 ms
 TURN_WAIT_MS: Final = 200  # well under deadlock_timeout (1 s): in a deadlock with a reader it is the swap that gives way
 TURN_HELD_MS: Final = 1_000  # a statement that runs longer while appends wait is given up
 PATIENCE_SECONDS: Final = 60.0
+LEFTOVERS_WAIT_MS: Final = 5_000  # a run that was killed may be folding its last piece still
+ROOM: Final = 2  # times the size of the views must be free on the disk
 ONE_AT_A_TIME: Final = 7236837478227601
 
 # synchronous_commit: what is lost in a crash would be thrown away at the next start anyway; the swap itself is flushed, and
@@ -70,8 +78,24 @@ class SwapBlocked(LedgerError):
     code = "swap_blocked"
 
     def __init__(self, pids: list[int]) -> None:
-        super().__init__(f"the live views are in use by sessions {pids}: they were not replaced, try again later")
+        super().__init__(f"the views are in use by sessions {pids}: the live ones were not replaced, try again later")
         self.pids = pids
+
+
+class NoRoom(LedgerError):
+    """The disk has not, or is not known to have, room for a second set of views; `free` is None where it cannot be seen."""
+
+    code = "no_room"
+
+    def __init__(self, needed: int, free: int | None) -> None:
+        wanted = f"{needed:,} bytes, twice the size of the views, must be free on the disk of the database"
+        super().__init__(
+            f"{wanted}, and {free:,} are"
+            if free is not None
+            else f"{wanted}, which cannot be seen from here: say with --free-bytes how many are (`df -B1` on its machine)"
+        )
+        self.needed = needed
+        self.free = free
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +119,19 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+# Answers how many bytes are free on the disk of the database; None where that cannot be known.
+FreeBytes = Callable[[], int | None]
+FoldRange = Callable[[int, int], None]
+T = TypeVar("T")
 
 
 def no_progress(_: Progress) -> None:
     """Tell nobody."""
+
+
+def plenty() -> int | None:
+    """Answer for a disk that somebody else looks after."""
+    return sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,51 +169,46 @@ class Table:
 
 
 def replay(
-    conninfo: str, *, piece: int = PIECE, patience_seconds: float = PATIENCE_SECONDS, progress: OnProgress = no_progress
+    conninfo: str,
+    *,
+    piece: int = PIECE,
+    patience_seconds: float = PATIENCE_SECONDS,
+    free_bytes: FreeBytes = plenty,
+    progress: OnProgress = no_progress,
 ) -> ReplayReport:
     """Fold the whole log with this release's files into fresh views and swap them for the live ones.
 
     Appends and single-statement reads go on all the while; both wait a moment at the swap. The former views stay as
     `views_previous`, no longer folded, until the next replay. Whatever else in the database depends on a view goes with
     them. Killed or failed at any point, the live views are as they were and the next run starts afresh.
-    ReplayRunning; FoldFailed; SwapBlocked when the live views were in use for `patience_seconds`.
+    ReplayRunning; NoRoom; FoldFailed; SwapBlocked when the live views were in use for `patience_seconds`.
     """
     began = time.monotonic()
-    with maintenance(conninfo) as connection:
-        _drop(connection, NEXT)
-        with connection.transaction():
-            install_views(connection, NEXT)
-        folded = _catch_up(connection, 0, piece, progress)
-        tables = tables_of(connection, NEXT)
-        for name in tables:
-            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(NEXT, name)))
-        rows, differences = _compare(connection, tables, folded, progress)
-        tried = 0
-        waiting_since = time.monotonic()
-        while True:
-            tried += 1
-            progress(Progress("swapping", tried - 1, tried, time.monotonic() - waiting_since))
-            folded = _catch_up(connection, folded, piece, no_progress)
-            try:
-                _drop(connection, PREVIOUS)
-                folded, held_seconds = _swap(connection, folded)
-                break
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected):
-                if time.monotonic() - waiting_since > patience_seconds:
-                    raise SwapBlocked(_holders(connection)) from None
-                # Reads and appends queue behind an attempt: they get the greater part of the time, and more each time.
-                time.sleep(min(0.25 * 2 ** min(tried, 5), 5.0))
-        progress(Progress("swapping", tried, tried, time.monotonic() - waiting_since))
-        return ReplayReport(folded, time.monotonic() - began, held_seconds, tried, rows, differences)
+    with building(conninfo, free_bytes) as both:
+        connection = both.first
+        folded = catch_up(partial(head_of, connection), both.fold, 0, piece, progress)
+        both.analyze()
+        rows, differences = _compare(both, folded, progress)
+        swapped = put_in_place(
+            connection, NEXT, partial(fold, connection, NEXT), folded, patience_seconds=patience_seconds, progress=progress
+        )
+        return ReplayReport(swapped.head, time.monotonic() - began, swapped.held_seconds, swapped.tried, rows, differences)
 
 
 @contextlib.contextmanager
-def maintenance(conninfo: str) -> Iterator[Connection[TupleRow]]:
-    """Open an autocommit session as ledger_owner, the only one at work on the views; ReplayRunning where there is one."""
+def session(conninfo: str) -> Iterator[Connection[TupleRow]]:
+    """Open an autocommit session as ledger_owner, with the settings of maintenance."""
     with contextlib.closing(
         psycopg.connect(conninfo, autocommit=True, application_name="token-ledger maintenance")
     ) as connection:
         connection.execute(SESSION)
+        yield connection
+
+
+@contextlib.contextmanager
+def maintenance(conninfo: str) -> Iterator[Connection[TupleRow]]:
+    """Open such a session, the only one at work on the views; ReplayRunning where there is one."""
+    with session(conninfo) as connection:
         try:
             # Held by the session: gone with it, however it ends. The wait is for one that was killed a moment ago.
             with connection.transaction():
@@ -191,18 +219,78 @@ def maintenance(conninfo: str) -> Iterator[Connection[TupleRow]]:
         yield connection
 
 
+class Building:
+    """The views of this release as they are made in NEXT, over two sessions: each folds its group of the views."""
+
+    def __init__(self, first: Connection[TupleRow], second: Connection[TupleRow], beside: ThreadPoolExecutor) -> None:
+        self.first = first
+        self.second = second
+        self._beside = beside
+
+    def together(self, one: Callable[[], T], other: Callable[[], T]) -> tuple[T, T]:
+        """Do both at once, the first here and over the first session; raises when both have ended."""
+        beside = self._beside.submit(other)
+        try:
+            done = one()
+        finally:
+            wait([beside])
+        return done, beside.result()
+
+    def fold(self, first: int, last: int) -> None:
+        """Fold a range, in a transaction for each group of the views. FoldFailed."""
+        self.together(
+            partial(fold, self.first, NEXT, first, last, GROUPS[:1]), partial(fold, self.second, NEXT, first, last, GROUPS[1:])
+        )
+
+    def analyze(self) -> None:
+        """Let the planner know what was made."""
+        for name in tables_of(self.first, NEXT):
+            self.first.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(NEXT, name)))
+
+
+@contextlib.contextmanager
+def building(conninfo: str, free_bytes: FreeBytes) -> Iterator[Building]:
+    """Make NEXT afresh, empty, where there is room for it; what is left of it when the caller fails is dropped.
+
+    ReplayRunning; NoRoom; SwapBlocked when what a former run left in NEXT is in use.
+    """
+    with maintenance(conninfo) as connection, session(conninfo) as second, ThreadPoolExecutor(1) as beside:
+        try:
+            drop(connection, NEXT, LEFTOVERS_WAIT_MS)
+        except psycopg.errors.LockNotAvailable:
+            raise SwapBlocked(_holders(connection)) from None
+        needed, free = ROOM * _size_of(connection, LIVE), free_bytes()
+        if free is None or free < needed:
+            raise NoRoom(needed, free)
+        try:
+            with connection.transaction():
+                install_views(connection, NEXT)
+            yield Building(connection, second, beside)
+        except BaseException:
+            # A full disk is freed at once. Whoever was killed leaves it to the next run.
+            with contextlib.suppress(psycopg.Error):
+                drop(connection, NEXT, LEFTOVERS_WAIT_MS)
+            raise
+
+
 def head_of(connection: Connection[TupleRow]) -> int:
     """Answer the last position of the log; 0 for an empty one."""
     row = connection.execute("SELECT b.last_position FROM ledger.batches b ORDER BY b.last_position DESC LIMIT 1").fetchone()
     return int(row[0]) if row else 0
 
 
-def fold(connection: Connection[TupleRow], schema: str, first: int, last: int) -> None:
-    """Fold first .. last (both inclusive) into `schema`, in a transaction (a savepoint inside the caller's). FoldFailed."""
+def fold(connection: Connection[TupleRow], schema: str, first: int, last: int, groups: Sequence[str] | None = None) -> None:
+    """Fold first .. last (both inclusive) into `schema`, in a transaction (a savepoint inside the caller's). FoldFailed.
+
+    Every view, or those of some groups.
+    """
     try:
         with connection.transaction():
             with_views(connection, schema)
-            connection.execute("SELECT fold(%s, %s)", (first, last))
+            if groups is None:
+                connection.execute("SELECT fold(%s, %s)", (first, last))
+            else:
+                connection.execute("SELECT fold(%s, %s, %s)", (first, last, list(groups)))
     except psycopg.OperationalError:
         raise  # not about the events: the connection, a lock, a timeout
     except psycopg.Error as error:
@@ -232,38 +320,49 @@ def tables_of(connection: Connection[TupleRow], schema: str) -> dict[str, Table]
     }
 
 
-def _drop(connection: Connection[TupleRow], schema: str) -> None:
-    # The live views and those from before share nothing: nobody but a dump or a person is kept waiting here.
+def drop(connection: Connection[TupleRow], schema: str, wait_ms: int = TURN_WAIT_MS) -> None:
+    """Drop a schema where there is one. The live views share nothing with it: only a dump or a person is in the way."""
     with connection.transaction():
-        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(TURN_WAIT_MS))
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(wait_ms))
         connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 
 
-def _catch_up(connection: Connection[TupleRow], folded: int, piece: int, progress: OnProgress) -> int:
+def _size_of(connection: Connection[TupleRow], schema: str) -> int:
+    """Answer the bytes of every table of a schema with its indexes; 0 where there is no such schema."""
+    row = connection.execute(
+        "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c"
+        " JOIN pg_namespace s ON s.oid = c.relnamespace WHERE s.nspname = %s AND c.relkind = 'r'",
+        (schema,),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def catch_up(head_now: Callable[[], int], fold_range: FoldRange, folded: int, piece: int, progress: OnProgress) -> int:
     """Fold what is recorded, at least to the head as it is now, until at most NEAR positions are left; answer the last one."""
     began, start, near = time.monotonic(), folded, 0
-    while (head := head_of(connection)) - folded > near:
+    while (head := head_now()) - folded > near:
         for first in range(folded + 1, head + 1, piece):
             progress(Progress("folding", first - 1 - start, head - start, time.monotonic() - began))
-            fold(connection, NEXT, first, min(first + piece - 1, head))
+            fold_range(first, min(first + piece - 1, head))
         folded, near = head, NEAR
     progress(Progress("folding", folded - start, folded - start, time.monotonic() - began))
     return folded
 
 
-def _compare(
-    connection: Connection[TupleRow], replayed: Mapping[str, Table], position: int, progress: OnProgress
-) -> tuple[dict[str, int], tuple[ViewDifference, ...]]:
+def _compare(both: Building, position: int, progress: OnProgress) -> tuple[dict[str, int], tuple[ViewDifference, ...]]:
     """Count and fingerprint the rows of both, as they stood at `position`; answer the replayed rows and what differs."""
-    live = tables_of(connection, LIVE)
+    live, replayed = tables_of(both.first, LIVE), tables_of(both.first, NEXT)
     rows: dict[str, int] = {}
     differences: list[ViewDifference] = []
     names = sorted(live.keys() | replayed.keys())
     began = time.monotonic()
     for done, name in enumerate(names):
         progress(Progress("comparing", done, len(names), time.monotonic() - began))
-        before = _fingerprint(connection, LIVE, name, position) if name in live else None
-        after = _fingerprint(connection, NEXT, name, position) if name in replayed else None
+        before, after = both.together(
+            partial(_fingerprint, both.first, LIVE, live.get(name), position),
+            partial(_fingerprint, both.second, NEXT, replayed.get(name), position),
+        )
         if after is not None:
             rows[name] = after[0]
         if after is None:
@@ -278,14 +377,18 @@ def _compare(
     return rows, tuple(differences)
 
 
-def _fingerprint(connection: Connection[TupleRow], schema: str, table: str, position: int) -> tuple[int, int | None]:
-    """Answer the number of rows up to `position` and the sum of their hashes: one scan, no sort, in no order.
+def _fingerprint(
+    connection: Connection[TupleRow], schema: str, table: Table | None, position: int
+) -> tuple[int, int | None] | None:
+    """Answer the number of rows up to `position` and the sum of their hashes: one scan, no sort. None for no table.
 
     Finds accidents, not forgeries: verify compares the rows themselves.
     """
+    if table is None:
+        return None
     row = connection.execute(
         sql.SQL("SELECT count(*), sum(hashtextextended(t::text, 0)) FROM {} AS t WHERE t.position <= %s").format(
-            sql.Identifier(schema, table)
+            sql.Identifier(schema, table.name)
         ),
         (position,),
     ).fetchone()
@@ -293,7 +396,49 @@ def _fingerprint(connection: Connection[TupleRow], schema: str, table: str, posi
     return row[0], row[1]
 
 
-def _swap(connection: Connection[TupleRow], folded: int) -> tuple[int, float]:
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """The head of the log at the swap, for how many seconds appends waited, and how many attempts it took."""
+
+    head: int
+    held_seconds: float
+    tried: int
+
+
+def put_in_place(
+    connection: Connection[TupleRow],
+    schema: str,
+    fold_range: FoldRange,
+    folded: int,
+    *,
+    patience_seconds: float,
+    progress: OnProgress,
+) -> Swapped:
+    """Swap the views of `schema`, folded up to `folded`, for the live ones, trying again while these are in use. SwapBlocked.
+
+    `fold_range` folds over `connection`. The live ones become PREVIOUS, whose place is made free unless it is `schema`.
+    """
+    tried = 0
+    waiting_since = time.monotonic()
+    while True:
+        tried += 1
+        progress(Progress("swapping", tried - 1, tried, time.monotonic() - waiting_since))
+        folded = catch_up(partial(head_of, connection), fold_range, folded, PIECE, no_progress)
+        try:
+            if schema != PREVIOUS:
+                drop(connection, PREVIOUS)
+            head, held_seconds = _swap(connection, schema, fold_range, folded)
+            break
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected):
+            if time.monotonic() - waiting_since > patience_seconds:
+                raise SwapBlocked(_holders(connection)) from None
+            # Reads and appends queue behind an attempt: they get the greater part of the time, and more each time.
+            time.sleep(min(0.25 * 2 ** min(tried, 5), 5.0))
+    progress(Progress("swapping", tried, tried, time.monotonic() - waiting_since))
+    return Swapped(head, held_seconds, tried)
+
+
+def _swap(connection: Connection[TupleRow], schema: str, fold_range: FoldRange, folded: int) -> tuple[int, float]:
     """Fold the tail under the turn and rename; answer the head and for how many seconds the turn was held.
 
     psycopg's LockNotAvailable, QueryCanceled or DeadlockDetected: nothing is changed.
@@ -307,7 +452,7 @@ def _swap(connection: Connection[TupleRow], folded: int) -> tuple[int, float]:
         began = time.monotonic()
         head = head_of(connection)
         if head > folded:
-            fold(connection, NEXT, folded + 1, head)
+            fold_range(folded + 1, head)
         # A reader finds a table by its name, locks it, and only then takes its snapshot: between the two, a swap and an
         # append would make it read the former table as of a moment after. Behind this lock it either has its snapshot
         # already or looks the name up again. Last of all, so that reads wait for nothing but the renaming.
@@ -318,10 +463,15 @@ def _swap(connection: Connection[TupleRow], folded: int) -> tuple[int, float]:
                     sql.SQL(", ").join(sql.Identifier(LIVE, name) for name in relations)
                 )
             )
+        _rename(connection, schema, SWAPPING)
         if connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (LIVE,)).fetchone() == (True,):
-            connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(LIVE), sql.Identifier(PREVIOUS)))
-        connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(NEXT), sql.Identifier(LIVE)))
+            _rename(connection, LIVE, PREVIOUS)
+        _rename(connection, SWAPPING, LIVE)
     return head, time.monotonic() - began
+
+
+def _rename(connection: Connection[TupleRow], schema: str, to: str) -> None:
+    connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(schema), sql.Identifier(to)))
 
 
 def _relations(connection: Connection[TupleRow], schema: str) -> list[str]:
@@ -342,8 +492,9 @@ def _holders(connection: Connection[TupleRow]) -> list[int]:
         for (pid,) in connection.execute(
             "SELECT DISTINCT l.pid FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
             " WHERE l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
-            " AND (c.relnamespace IN (to_regnamespace(%s), to_regnamespace(%s)) OR c.oid = 'ledger.append_turn'::regclass)"
+            " AND (c.relnamespace = ANY (SELECT to_regnamespace(s.name) FROM unnest(%s::text[]) AS s(name))"
+            "   OR c.oid = 'ledger.append_turn'::regclass)"
             " AND l.granted AND l.pid <> pg_backend_pid() ORDER BY l.pid",
-            (LIVE, PREVIOUS),
+            ([LIVE, NEXT, PREVIOUS],),
         ).fetchall()
     ]

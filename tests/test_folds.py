@@ -17,6 +17,7 @@ from ledger.database import connect
 from ledger.events import EVENT_TYPES, Event, read_event
 from ledger.log import Actor, Command, append
 from projections.install import install_views, with_views
+from projections.replay import GROUPS, fold
 from tests import model
 from tests.builders import EXAMPLES, actors, command, envelope, events
 from tests.conftest import Database
@@ -112,6 +113,28 @@ def test_every_way_of_cutting_the_log_in_pieces_folds_into_the_same_tables(any_d
             for to_position in sorted(cuts):
                 connection.execute("SELECT fold(%s, %s)", (from_position, to_position))
                 from_position = to_position + 1
+            assert stored(connection, "views_again", first) == stored(connection, "views", first)
+            connection.rollback()
+
+        check()
+
+
+def test_the_groups_of_views_folded_apart_are_the_whole(any_database: Database) -> None:
+    """Replay folds them on a connection each; each is cut here in pieces of its own."""
+    with psycopg.connect(any_database.ledger_owner) as connection:
+
+        @ON_ONE_LOG
+        @given(batches(), st.data())
+        def check(history: Batches, data: st.DataObject) -> None:
+            recorded = asyncio.run(record(any_database, history))
+            first, last = recorded[0].position, recorded[-1].position
+            install_views(connection, "views_again")
+            for group in GROUPS:
+                cuts = data.draw(st.sets(st.integers(first, last)), f"the last positions of the pieces of {group}") | {last}
+                from_position = first
+                for to_position in sorted(cuts):
+                    fold(connection, "views_again", from_position, to_position, [group])
+                    from_position = to_position + 1
             assert stored(connection, "views_again", first) == stored(connection, "views", first)
             connection.rollback()
 
