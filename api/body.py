@@ -8,6 +8,7 @@ from falcon import RequestOptions
 from falcon.asgi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from api.context import Context
 from api.errors import PayloadTooLarge, UnsupportedMediaType
 from ledger import jsontext
 from ledger.errors import InvalidInput, Problem
@@ -23,6 +24,8 @@ Model = TypeVar("Model", bound="Body")
 class WholeRequest(Request):
     """Falcon's request, which takes for a whole body what a sender who has gone had sent of one: `context.cut_off` tells."""
 
+    context_type = Context
+
     def __init__(
         self,
         scope: dict[str, Any],
@@ -37,7 +40,6 @@ class WholeRequest(Request):
             return event
 
         super().__init__(scope, noting, first_event=first_event, options=options)
-        self.context.cut_off = False
 
 
 class Body(BaseModel):

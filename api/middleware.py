@@ -3,15 +3,13 @@
 import logging
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final
-from uuid import UUID
 
 from falcon import HTTPNotFound
 from falcon.asgi import Request, Response
 
 from api.errors import PayloadTooLarge
-from ledger.identifiers import uuid7
 from ledger.paths import PathRefused, canonical
 
 logger = logging.getLogger(__name__)
@@ -25,11 +23,9 @@ class RequestContext:
     """Gives each request its ids and refuses what is too large."""
 
     async def process_request(self, req: Request, resp: Response) -> None:
-        req.context.request_id = uuid7(datetime.now(UTC))
-        req.context.correlation_id = _uuid(req.get_header("X-Correlation-Id")) or req.context.request_id
-        req.context.body = None
+        req.context.correlate(req.get_header("X-Correlation-Id"))
         scope = req.scope
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+        if sum(map(len, chain.from_iterable(scope["headers"]))) > MAX_HEADER_BYTES:
             raise PayloadTooLarge("the header", "16 KiB", 431)
         raw_path = scope.get("raw_path") or b""
         if len(raw_path) + len(scope["query_string"]) > MAX_TARGET_BYTES:
@@ -43,8 +39,7 @@ class RequestContext:
     async def process_response(self, req: Request, resp: Response, resource: object, req_succeeded: bool) -> None:
         # AuthZEN 1.0 section 10.1.3: the caller's id comes back. What is no id does not: it would be a header of our answer.
         given = req.get_header("X-Request-Id") or ""
-        own = str(req.context.request_id)
-        resp.set_header("X-Request-Id", given if _REQUEST_ID.fullmatch(given) is not None else own)
+        resp.set_header("X-Request-Id", given if _REQUEST_ID.fullmatch(given) is not None else str(req.context.request_id))
         if resp.get_header("Cache-Control") is None:
             resp.set_header("Cache-Control", "no-store")
         if req.path.startswith("/oauth/"):
@@ -63,10 +58,3 @@ class Lifespan:
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         await self._stop()
-
-
-def _uuid(text: str | None) -> UUID | None:
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        return None

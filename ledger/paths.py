@@ -21,6 +21,10 @@ _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.-]{0,63})\}")
 
 
+# Segments that are what they say: nothing to decode, nothing to refuse. The greater part of all paths.
+_PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?", re.ASCII)
+
+
 class PathRefused(Exception):
     """The path is not canonical; `reason` is a reason of a decision."""
 
@@ -38,6 +42,8 @@ def canonical(target: str, *, semicolons: bool = False) -> tuple[str, ...]:
     path = target.partition("?")[0]
     if len(path) > MAX_PATH_CHARACTERS:
         raise PathRefused("path_too_long")
+    if _PLAIN.fullmatch(path) is not None and path.count("/") <= MAX_SEGMENTS:
+        return tuple(path[1:].split("/"))
     if not path.startswith("/"):
         raise PathRefused("path_not_absolute")
     if not path.isascii():

@@ -24,7 +24,10 @@ PREFIXES: Final[dict[Kind, str]] = {"access": "tl_at_", "refresh": "tl_rt_", "cl
 SECRET_BYTES: Final = 32
 MAX_TOKEN_CHARACTERS: Final = 8_192
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
+# Two digits at a time: every decision reads 130 of them.
+_VALUES: Final = {
+    high + low: 62 * high_value + low_value for high_value, high in enumerate(_DIGITS) for low_value, low in enumerate(_DIGITS)
+}
 _ID_DIGITS: Final = 22
 _SECRET_DIGITS: Final = 43
 _CHECK_DIGITS: Final = 6
@@ -64,7 +67,7 @@ def read(kind: Kind, text: str) -> tuple[UUID, bytes]:
     if _FORMS[kind].fullmatch(text) is None:
         raise MalformedToken("not a token of this kind")
     body, check = text[:-_CHECK_DIGITS], text[-_CHECK_DIGITS:]
-    if check != checksum(body):
+    if _number(check) != zlib.crc32(body.encode("ascii")):
         raise MalformedToken("the checksum is wrong")
     start = len(PREFIXES[kind])
     identifier = _number(body[start : start + _ID_DIGITS])
@@ -99,7 +102,9 @@ def _base62(value: int, digits: int) -> str:
 
 
 def _number(text: str) -> int:
+    if len(text) % 2:
+        text = "0" + text
     value = 0
-    for digit in text:
-        value = value * 62 + _VALUES[digit]
+    for start in range(0, len(text), 2):
+        value = value * 3_844 + _VALUES[text[start : start + 2]]
     return value

@@ -17,7 +17,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet as PublishedKeys
 
-from ledger.jose import KeySet, write_encrypted, write_jwe, write_jwt
+from ledger.jose import JWE_SEGMENTS, KeySet, take_apart, write_encrypted, write_jwe, write_jwt
 from ledger.token_strings import checksum, new_secret, write
 from tests.calls import (
     PASSWORD,
@@ -638,7 +638,7 @@ def test_the_jwt_inside_an_encrypted_jwt_is_no_token_by_itself(
     token = life.login()
     keys = stolen_keys(ledger_server)
     kid = json.loads(decoded(token["access_token"].split(".")[0]))["kid"]
-    inner = keys.decrypt(token["access_token"], kid).decode()
+    inner = keys.decrypt(take_apart(token["access_token"], JWE_SEGMENTS), kid).decode()
     assert claims_of(inner)["jti"] == token["token_id"]
     assert life.reason(token | {"access_token": inner}) == "unknown_token"
     assert life.reason(token) == "allowed"

@@ -13,6 +13,9 @@ from api.asking import Asker, bearer_of, credentials_of_secret, decide_access
 from api.service import Service
 from ledger.errors import InvalidInput, NotAuthenticated
 
+_READ: Final = {
+    name.lower().encode(): name for name in ("Ledger-Gateway-Key", "X-Original-Method", "X-Original-URI", "Authorization")
+}
 UNAUTHORIZED_HEADER: Final = 'Bearer realm="token-ledger", error="invalid_token"'
 
 
@@ -27,11 +30,8 @@ class NginxGateway:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """Answer by status; with 200 the identity for the upstream, in headers."""
-        key = _only(req, "Ledger-Gateway-Key")
-        if key is None:
-            raise NotAuthenticated("the header Ledger-Gateway-Key is needed")
+        key, method, target = _asked(req)
         asker = Asker(credentials_of_secret(key))
-        method, target, _ = _only(req, "X-Original-Method"), _only(req, "X-Original-URI"), _only(req, "Authorization")
         if method is None or target is None:
             raise InvalidInput.of("X-Original-URI" if target is None else "X-Original-Method", "a header that is needed")
         # Header values arrive as latin-1; what nginx forwards is the raw target, byte for byte.
@@ -50,8 +50,19 @@ class NginxGateway:
             resp.set_header("WWW-Authenticate", UNAUTHORIZED_HEADER)
 
 
-def _only(req: Request, name: str) -> str | None:
-    """Answer the header, None without; InvalidInput where it stands twice: one of them is not the gateway's."""
-    if sum(header == name.lower().encode() for header, _ in req.scope["headers"]) > 1:
-        raise InvalidInput.of(name, "stands twice")
-    return req.get_header(name)
+def _asked(req: Request) -> tuple[str, str | None, str | None]:
+    """Answer the gateway's key, the original method and target, None where one is not there.
+
+    NotAuthenticated without a key. InvalidInput where one of these or `Authorization` stands twice: one is not the gateway's.
+    """
+    found: dict[bytes, str] = {}
+    twice: str | None = None
+    for name, value in req.scope["headers"]:
+        if name in _READ:
+            twice = _READ[name] if name in found else twice
+            found[name] = value.decode("latin-1")
+    if b"ledger-gateway-key" not in found:
+        raise NotAuthenticated("the header Ledger-Gateway-Key is needed")
+    if twice is not None:
+        raise InvalidInput.of(twice, "stands twice")
+    return found[b"ledger-gateway-key"], found.get(b"x-original-method"), found.get(b"x-original-uri")
