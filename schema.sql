@@ -108,6 +108,15 @@ CREATE TABLE ledger.throttles (
 CREATE INDEX throttles_by_end ON ledger.throttles (kind, spent_until);
 CREATE INDEX throttles_by_user ON ledger.throttles (user_id) WHERE user_id IS NOT NULL;
 
+-- What `token-ledger verify` found, a row a run that came to its end: for /metrics.
+CREATE TABLE ledger.verifications (
+  verified_at timestamptz NOT NULL,
+  position bigint NOT NULL,        -- up to which
+  seconds double precision NOT NULL,
+  differences bigint NOT NULL,
+  CONSTRAINT verifications_pkey PRIMARY KEY (verified_at)
+);
+
 -- ------------------------------------------------------------------------------------------------------------- triggers
 -- Append-only is a grant; this is the second net, and holds for the owner too.
 CREATE FUNCTION ledger.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -1,29 +1,38 @@
-"""Verify: replay the log into a scratch schema and compare it, row by row, with the live views; and the log with itself.
+"""Verify: fold the log into a scratch schema and compare it, row by row, with the live views; and the log with itself.
 
-Everything is seen by one snapshot and nothing is left behind: one transaction, rolled back. Must not know what a view
-means: tables and their keys are found in the catalogue. Reads and appends are not held up.
+The scratch schema is folded near to the head in transactions of its own; what is left of the log is folded by the one
+transaction that compares, on one snapshot. Must not know what a view means: tables and their keys are found in the catalogue,
+which types a view is made of is declared in matrix.py. Reads and appends are not held up.
 """
 
+import contextlib
+import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, LiteralString
 
+import psycopg
 from psycopg import Connection, IsolationLevel, sql
 from psycopg.rows import TupleRow, dict_row
 from pydantic import ValidationError
 
 from ledger.events import EVENT_TYPES, read_event
 from projections.install import install_views
+from projections.matrix import conditions_of
 from projections.replay import (
+    LEFTOVERS_WAIT_MS,
     LIVE,
+    NEAR,
     PIECE,
     FoldFailed,
     OnProgress,
     Progress,
+    ReplayRunning,
     Table,
+    drop,
     fold,
     head_of,
     maintenance,
@@ -42,9 +51,10 @@ Row = Mapping[str, Any]
 class Difference:
     """One thing that is not as the log says.
 
-    `view` is a table of `views`, or one of the log with its schema (`ledger.streams`). missing: the log says so, it is not
-    there. surplus: it is there, the log does not say so. changed: `live` and `replayed` hold the columns that differ.
-    `positions`: of the events behind it, as far as they are known.
+    `view` is a table of `views`; one of the log with its schema (`ledger.streams`); `fold`, of a range that cannot be folded;
+    or `matrix`, of an event that makes rows where matrix.py does not say so, or none where it does.
+    missing: the log says so, it is not there. surplus: it is there, the log does not say so. changed: `live` and `replayed`
+    hold the columns that differ. `positions`: of the events behind it, as far as they are known.
     """
 
     view: str
@@ -56,13 +66,25 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """What verify found. `totals` counts every difference by view, `differences` holds the first of each view."""
+class Behind:
+    """An event that a difference is about: its type, and who did it."""
 
+    type: str
+    actor_kind: str | None
+    actor_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What verify found up to `position`. `totals` counts every difference by view, `differences` holds the first of each view,
+    `behind` the events at their positions, as far as these are there."""
+
+    position: int
     events: int
     seconds: float
     differences: tuple[Difference, ...]
     totals: Mapping[str, int]
+    behind: Mapping[int, Behind]
 
     @property
     def clean(self) -> bool:
@@ -87,64 +109,131 @@ class _Found:
             self.differences.append(difference)
 
 
-def verify(conninfo: str, *, piece: int = PIECE, kept: int = KEPT, progress: OnProgress = no_progress) -> VerifyReport:
+def verify(
+    conninfo: str, *, piece: int = PIECE, kept: int = KEPT, rate: int | None = None, progress: OnProgress = no_progress
+) -> VerifyReport:
     """Compare the live views with what this release's folds make of the log, and the log's own tables with its events.
 
+    `rate`: at most so many events a second, of those that are there when it begins; what comes meanwhile is caught up with.
     Memory is bounded: rows are sorted on disk by PostgreSQL, events are read in batches, `kept` differences are kept of each
-    view. Needs room on disk for a second set of views while it runs. ReplayRunning.
+    view. Needs room on disk for a second set of views while it runs; what a run that was killed left behind goes with the next.
+    The outcome is recorded in ledger.verifications. ReplayRunning.
     """
     began = time.monotonic()
     found = _Found(kept)
-    with maintenance(conninfo) as connection:
+    with maintenance(conninfo) as connection, _scratch(connection):
+        log = _Log(connection, found, piece, progress)
+        log.take_up_to(head_of(connection), rate)
+        while (head := head_of(connection)) - log.position > NEAR:
+            log.take_up_to(head)
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
-        with connection.transaction(force_rollback=True):
-            head = head_of(connection)
-            install_views(connection, SCRATCH)
-            events = _verify_events(connection, head, found, progress)
-            for statement, view in LOG_CHECKS:
-                _verify_log(connection, statement, view, found)
-            started = time.monotonic()
-            for first in range(1, head + 1, piece):
-                _fold(connection, first, min(first + piece - 1, head), found)
-                progress(Progress("folding", min(first + piece - 1, head), head, time.monotonic() - started))
-            _verify_views(connection, found, progress)
-    return VerifyReport(events, time.monotonic() - began, tuple(found.differences), dict(found.totals))
+        with connection.transaction():
+            log.take_up_to(head_of(connection))
+            _compare(connection, found, progress)
+            behind = _behind(connection, found.differences)
+        connection.isolation_level = None
+        seconds = time.monotonic() - began
+        connection.execute(VERIFIED, (log.position, seconds, found.totals.total()))
+    return VerifyReport(log.position, log.events, seconds, tuple(found.differences), dict(found.totals), behind)
 
 
-EVENTS = """
-SELECT e.position, e.stream, e.type, e.payload::text, e.recorded_at
-FROM views_verify.history e
-ORDER BY e.position
+VERIFIED: Final = """
+INSERT INTO ledger.verifications (verified_at, position, seconds, differences) VALUES (ledger.clock(), %s, %s, %s)
 """
 
 
-def _verify_events(connection: Connection[TupleRow], head: int, found: _Found, progress: OnProgress) -> int:
-    """Read the log from its first event to its last: no hole, time never runs back, every event can be read."""
-    began = time.monotonic()
-    position = events = 0
-    latest: datetime | None = None
-    with connection.cursor("events") as cursor:
-        cursor.itersize = EVENTS_AT_ONCE
-        for at, stream, event_type, payload, recorded_at in cursor.execute(EVENTS):
-            if at != position + 1:
-                _add_gap(found, position + 1, at - 1)
-            if latest is not None and recorded_at < latest:
-                live, replayed = {"recorded_at": recorded_at}, {"recorded_at": latest}
-                found.add(Difference("ledger.events", {"position": at}, "changed", live, replayed, (at - 1, at)))
-            else:
-                latest = recorded_at
-            unreadable = _unreadable(event_type, payload, stream)
-            if unreadable is not None:
-                live = {"type": event_type, "unreadable": unreadable}
-                found.add(Difference("ledger.events", {"position": at}, "changed", live, None, (at,)))
-            position = at
-            events += 1
-            if events % EVENTS_AT_ONCE == 0:
-                progress(Progress("reading the log", events, max(head, events), time.monotonic() - began))
-    if position < head:
-        _add_gap(found, position + 1, head)
-    progress(Progress("reading the log", events, events, time.monotonic() - began))
-    return events
+@contextlib.contextmanager
+def _scratch(connection: Connection[TupleRow]) -> Iterator[None]:
+    """Make the scratch schema, without what a former run left, and drop it at the end."""
+    try:
+        drop(connection, SCRATCH, LEFTOVERS_WAIT_MS)
+    except psycopg.errors.LockNotAvailable:
+        raise ReplayRunning(f"somebody reads {SCRATCH}, which a former run left behind; try again later") from None
+    try:
+        with connection.transaction():
+            install_views(connection, SCRATCH)
+            for name in tables_of(connection, SCRATCH):
+                # Nobody's to keep: it need not go through the write-ahead log, nor to a standby.
+                connection.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(sql.Identifier(SCRATCH, name)))
+        yield
+    finally:
+        with contextlib.suppress(psycopg.Error):
+            drop(connection, SCRATCH, LEFTOVERS_WAIT_MS)
+
+
+# -------------------------------------------------------------------------------------------------------- event by event
+
+EVENTS: Final = """
+SELECT h.position, h.stream, h.type, h.recorded_schema_version, h.payload::text,
+  CASE WHEN h.recorded_schema_version = h.schema_version THEN true
+    ELSE (SELECT e.payload <@ h.payload FROM ledger.events e WHERE e.position = h.position) END,
+  h.recorded_at
+FROM views_verify.history h
+WHERE h.position BETWEEN %s AND %s
+ORDER BY h.position
+"""
+
+
+class _Log:
+    """The log as it is read and folded, from its first event on: no hole, time never runs back, every event has its shape."""
+
+    def __init__(self, connection: Connection[TupleRow], found: _Found, piece: int, progress: OnProgress) -> None:
+        self.position = 0
+        self.events = 0
+        self._latest: datetime | None = None
+        self._connection = connection
+        self._found = found
+        self._piece = piece
+        self._progress = progress
+
+    def take_up_to(self, head: int, rate: int | None = None) -> None:
+        """Read and fold what comes next, up to `head`, a piece a transaction (a savepoint inside the caller's)."""
+        began, start = time.monotonic(), self.position
+        piece = self._piece if rate is None else min(self._piece, rate)
+        for first in range(start + 1, head + 1, piece):
+            last = min(first + piece - 1, head)
+            self._read(first, last)
+            self._fold(first, last)
+            self.position = last
+            if rate is not None:
+                time.sleep(max(0.0, (last - start) / rate - (time.monotonic() - began)))
+            self._progress(Progress("folding", last - start, head - start, time.monotonic() - began))
+
+    def _read(self, first: int, last: int) -> None:
+        position, found = first - 1, self._found
+        with self._connection.transaction(), self._connection.cursor("events") as cursor:
+            cursor.itersize = EVENTS_AT_ONCE
+            for at, stream, event_type, version, payload, kept, recorded_at in cursor.execute(EVENTS, (first, last)):
+                if at != position + 1:
+                    _add_gap(found, position + 1, at - 1)
+                if self._latest is not None and recorded_at < self._latest:
+                    live, replayed = {"recorded_at": recorded_at}, {"recorded_at": self._latest}
+                    found.add(Difference("ledger.events", {"position": at}, "changed", live, replayed, (at - 1, at)))
+                else:
+                    self._latest = recorded_at
+                unreadable = _unreadable(event_type, version, payload, kept, stream)
+                if unreadable is not None:
+                    live = {"type": event_type, "unreadable": unreadable}
+                    found.add(Difference("ledger.events", {"position": at}, "changed", live, None, (at,)))
+                position = at
+                self.events += 1
+        if position < last:
+            _add_gap(found, position + 1, last)
+
+    def _fold(self, first: int, last: int) -> None:
+        """Fold a range; where that fails, halve it until the events that cannot be folded are named, the others folded."""
+        found = self._found
+        try:
+            fold(self._connection, SCRATCH, first, last)
+        except FoldFailed as failed:
+            if first == last or found.totals["fold"] >= found.kept:
+                live = {"first_position": first, "last_position": last, "sqlstate": failed.sqlstate}
+                positions = tuple(dict.fromkeys((first, last)))
+                found.add(Difference("fold", {"position": first}, "changed", live, None, positions))
+                return
+            middle = (first + last) // 2
+            self._fold(first, middle)
+            self._fold(middle + 1, last)
 
 
 def _add_gap(found: _Found, first: int, last: int) -> None:
@@ -155,17 +244,33 @@ def _add_gap(found: _Found, first: int, last: int) -> None:
     )
 
 
-def _unreadable(event_type: str, payload: str, stream: object) -> str | None:
-    """Say what is wrong with an event without quoting it; None when nothing is."""
+def _unreadable(event_type: str, recorded_schema_version: int, payload: str, kept: bool, stream: object) -> str | None:
+    """Say what is wrong with an event, whose payload comes in today's shape, without quoting it; None when nothing is.
+
+    `kept`: every member that was recorded is there, with its value: what was recorded has the shape of its version.
+    """
     if event_type not in EVENT_TYPES:
         return "unknown type"
+    if not 1 <= recorded_schema_version <= EVENT_TYPES[event_type].SCHEMA_VERSION:
+        return f"unknown schema_version {recorded_schema_version}"
     try:
         event = read_event(event_type, payload)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         return "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['type']}" for p in problems[:5])
-    return None if event.stream == stream else "the stream is not the one its payload names"
+    if event.stream != stream:
+        return "the stream is not the one its payload names"
+    written, stored = json.loads(event.payload_json()), json.loads(payload)
+    if written != stored:
+        return "not as it would be written: " + ", ".join(_differing(written, stored))
+    return None if kept else f"members that schema_version {recorded_schema_version} has not"
 
+
+def _differing(one: Row, other: Row) -> list[str]:
+    return [name for name in {**one, **other} if one.get(name, ...) != other.get(name, ...)]
+
+
+# ------------------------------------------------------------------------------------------------------- the log's tables
 
 # Each answers the first rows that are not as the events say, as JSON of what is stored and what should be, and how many there
 # are in all.
@@ -246,33 +351,53 @@ def _verify_log(connection: Connection[TupleRow], statement: str, view: str, fou
         found.add(difference, 1 if number else row["total"] - len(rows) + 1)
 
 
-def _fold(connection: Connection[TupleRow], first: int, last: int, found: _Found) -> None:
-    """Fold a range; where that fails, halve it until the events that cannot be folded are named and the others are folded."""
-    try:
-        fold(connection, SCRATCH, first, last)
-    except FoldFailed as failed:
-        if first == last or found.totals["fold"] >= found.kept:
-            live = {"first_position": first, "last_position": last, "sqlstate": failed.sqlstate}
-            found.add(Difference("fold", {"position": first}, "changed", live, None, (first, last)))
-            return
-        middle = (first + last) // 2
-        _fold(connection, first, middle, found)
-        _fold(connection, middle + 1, last, found)
+# --------------------------------------------------------------------------------------------------------- views and rows
 
 
-def _verify_views(connection: Connection[TupleRow], found: _Found, progress: OnProgress) -> None:
-    """Compare every table of the live views with the scratch schema."""
+def _compare(connection: Connection[TupleRow], found: _Found, progress: OnProgress) -> None:
+    """Compare the log's tables with its events, every table of the live views with the scratch schema, that with the matrix."""
     began = time.monotonic()
     live, replayed = tables_of(connection, LIVE), tables_of(connection, SCRATCH)
     names = sorted(live.keys() | replayed.keys())
-    for done, name in enumerate(names):
-        progress(Progress("comparing", done, len(names), time.monotonic() - began))
-        if name in live and name in replayed and live[name] == replayed[name]:
+    steps = len(LOG_CHECKS) + len(names)
+    for done, (statement, view) in enumerate(LOG_CHECKS):
+        progress(Progress("comparing", done, steps, time.monotonic() - began))
+        _verify_log(connection, statement, view, found)
+    for done, name in enumerate(names, start=len(LOG_CHECKS)):
+        progress(Progress("comparing", done, steps, time.monotonic() - began))
+        if name in replayed:
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(SCRATCH, name)))
+            if not found.totals["fold"]:  # what cannot be folded is named, and makes no rows
+                _verify_matrix(connection, name, found)
+        if name in live and name in replayed and live[name] == replayed[name]:
             _verify_table(connection, replayed[name], found)
         else:
             found.add(_difference(name, {}, _shape(live.get(name)), _shape(replayed.get(name)), ()))
-    progress(Progress("comparing", len(names), len(names), time.monotonic() - began))
+    progress(Progress("comparing", steps, steps, time.monotonic() - began))
+
+
+def _verify_matrix(connection: Connection[TupleRow], view: str, found: _Found) -> None:
+    """Compare where a view was given rows with where the log, asked without its fold, says that it is."""
+    conditions = conditions_of(view)
+    types_by_condition: dict[LiteralString, list[str]] = {}
+    for event_type, condition in conditions.items():
+        types_by_condition.setdefault(condition, []).append(event_type)
+    expected = sql.SQL(" UNION ALL ").join(
+        sql.SQL("SELECT h.position FROM {history} h WHERE h.type = ANY ({types}) AND {condition}").format(
+            history=sql.Identifier(SCRATCH, "history"), types=sql.Literal(types), condition=sql.SQL(condition)
+        )
+        for condition, types in types_by_condition.items()
+    )
+    statement = sql.SQL(
+        "SELECT count(*) OVER () AS total, coalesce(e.position, r.position) AS position, e.position IS NULL AS surplus"
+        " FROM ({expected}) AS e FULL JOIN (SELECT DISTINCT v.position FROM {view} v) AS r ON r.position = e.position"
+        " WHERE e.position IS NULL OR r.position IS NULL ORDER BY 2 LIMIT %(kept)s"
+    ).format(expected=expected, view=sql.Identifier(SCRATCH, view))
+    rows = connection.execute(statement, {"kept": found.kept}).fetchall()
+    for number, (total, position, surplus) in enumerate(rows):
+        key, rows_of = {"view": view, "position": position}, {"rows": view}
+        difference = _difference("matrix", key, rows_of if surplus else None, None if surplus else rows_of, (position,))
+        found.add(difference, 1 if number else total - len(rows) + 1)
 
 
 def _shape(table: Table | None) -> Row | None:
@@ -319,3 +444,17 @@ def _difference(view: str, key: Row, live: Row | None, replayed: Row | None, pos
         {name: replayed.get(name) for name in differing},
         behind,
     )
+
+
+BEHIND: Final = """
+SELECT e.position, e.type, e.metadata #>> '{actor,kind}', e.metadata #>> '{actor,id}'
+FROM ledger.events e
+WHERE e.position = ANY (%s)
+ORDER BY e.position
+"""
+
+
+def _behind(connection: Connection[TupleRow], differences: Iterable[Difference]) -> dict[int, Behind]:
+    """Answer the events at the positions of these differences."""
+    positions = sorted({position for difference in differences for position in difference.positions})
+    return {position: Behind(*behind) for position, *behind in connection.execute(BEHIND, (positions,)).fetchall()}

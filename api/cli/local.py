@@ -64,14 +64,17 @@ def replay() -> None:
 
 
 @click.command("verify")
-def verify() -> None:
+@click.option(
+    "--rate", type=click.IntRange(min=1), metavar="EVENTS_PER_SECOND", help="Read no faster than that, beside a busy server."
+)
+def verify(rate: int | None) -> None:
     """Fold the log into a scratch copy and compare it with the live views, row by row; 1 when anything differs."""
     from api.cli.maintenance import verify_command
     from api.server import maintained
     from ledger.settings import load_settings
 
     with maintained(load_settings()) as owner:
-        sys.exit(verify_command(owner))
+        sys.exit(verify_command(owner, rate=rate))
 
 
 @click.command("reseal")

@@ -3,15 +3,16 @@
 They are given the connection string of ledger_owner; where it comes from is not theirs to know.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from api.event_answers import VERIFIERS
 from projections.replay import Progress, replay
-from projections.verify import Difference, verify
+from projections.verify import Behind, Difference, Row, verify
 
 WHY = {
     "rows": "its rows were not what the log says",
@@ -44,31 +45,46 @@ def replay_command(owner_conninfo: str, console: Console | None = None) -> int:
     return 0
 
 
-def verify_command(owner_conninfo: str, console: Console | None = None) -> int:
-    """Compare the live views and the log's own tables with the log; answer the exit status: 1 where anything differs."""
+def verify_command(owner_conninfo: str, console: Console | None = None, *, rate: int | None = None) -> int:
+    """Compare the live views and the log's own tables with the log; answer the exit status: 1 where anything differs.
+
+    `rate`: at most so many events a second.
+    """
     console = console or Console()
     with _bars(console) as bars:
-        report = verify(owner_conninfo, progress=_show(bars))
+        report = verify(owner_conninfo, rate=rate, progress=_show(bars))
     if report.clean:
         console.print(f"{report.events:,} events verified in {report.seconds:.1f} s: the views are what the log says.")
         return 0
     for difference in report.differences:
-        console.print(_line(difference), markup=False, highlight=False, soft_wrap=True)
+        for line in _lines(difference, report.behind):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     total = sum(report.totals.values())
     by_view = ", ".join(f"{view} {count:,}" for view, count in sorted(report.totals.items()))
     console.print(f"{total:,} differences in {report.events:,} events ({by_view}), {len(report.differences):,} shown.")
     return 1
 
 
-def _line(difference: Difference) -> str:
-    key = " ".join(f"{name}={value}" for name, value in difference.key.items())
-    positions = ", ".join(map(str, difference.positions)) or "unknown"
-    line = f"{difference.kind}: {difference.view} {key} (positions {positions})"
-    if difference.kind != "changed":
-        return line
-    live, replayed = difference.live or {}, difference.replayed or {}
-    columns = [f"{name}: {live.get(name)!r}, not {replayed.get(name)!r}" for name in {**live, **replayed}]
-    return f"{line}: {'; '.join(columns)}"
+def _lines(difference: Difference, behind: Mapping[int, Behind]) -> Iterator[str]:
+    """Say what differs, and below it, a line each, the events behind it."""
+    line = " ".join([f"{difference.kind}: {difference.view}", *(f"{name}={value}" for name, value in difference.key.items())])
+    if difference.kind == "changed":
+        live, replayed = _without_verifiers(difference.live), _without_verifiers(difference.replayed)
+        columns = [f"{name}: {live.get(name)!r}, not {replayed.get(name)!r}" for name in {**live, **replayed}]
+        line = f"{line}: {'; '.join(columns)}"
+    yield line
+    for position in difference.positions:
+        event = behind.get(position)
+        yield f"  {position} " + ("is not there" if event is None else f"{event.type} by {_who(event)}")
+
+
+def _who(event: Behind) -> str:
+    return f"{event.actor_kind or 'nobody'} {event.actor_id or ''}".rstrip()
+
+
+def _without_verifiers(row: Row | None) -> Row:
+    """Answer a row without what secrets are checked against: that it differs is enough (docs/audit.md)."""
+    return {name: "withheld" if name in VERIFIERS else value for name, value in (row or {}).items()}
 
 
 def _number(count: int | None) -> str:
