@@ -26,6 +26,7 @@ from ledger.states import Client
 from ledger.statuses import stands
 from ledger.token_strings import MalformedToken, classify, digest_matches, read
 from projections.lookup import Found
+from projections.moments import AsOf
 from projections.reference import Kept
 
 NO_DIGEST: Final = bytes(32)
@@ -82,21 +83,60 @@ class Answered:
     kept: Kept
 
 
-async def decide_access(service: Service, text: str, asker: "Asker", method: str, target: str) -> Answered:
-    """Decide whether the bearer of `text` may call `method` on `target` of the API that the asker serves.
+@dataclass(frozen=True, slots=True)
+class Then:
+    """What is asked as of the past: when, and under which semantics."""
 
-    NotAuthenticated and NotAllowed are about the asker, judged on the same rows as the token.
+    as_of: AsOf
+    semantics: int
+
+
+async def decide_access(
+    service: Service, text: str, asker: "Asker", method: str, target: str, then: Then | None = None
+) -> Answered:
+    """Decide whether the bearer of `text` may call `method` on `target` of the API that the asker serves; or could then.
+
+    NotAuthenticated and NotAllowed are about the asker, judged on the same rows as the token; InvalidInput about `then`.
     """
-    (answered,) = await decide_accesses(service, text, asker, [(method, target)])
+    (answered,) = await decide_accesses(service, text, asker, [(method, target)], then)
     return answered
 
 
-async def decide_accesses(service: Service, text: str, asker: "Asker", asked: Sequence[tuple[str, str]]) -> list[Answered]:
+async def decide_accesses(
+    service: Service, text: str, asker: "Asker", asked: Sequence[tuple[str, str]], then: Then | None = None
+) -> list[Answered]:
     """The same for several (method, target), on one lookup and so as of one position. The asker is judged if none is asked."""
     presented = await read_presented(service, text)
     found, kept = await service.find(presented.token_id)
+    # Who asks about the past is judged as of now: a client that was suspended since, or serves another API, asks in vain.
     api_id = asker.api_id(kept, found)
+    if then is not None:
+        found, kept = await service.find_as_of(presented.token_id, await service.moment(then.as_of), api_id)
     standing, secret_matches = judge(presented, found.token)
+    return _answers(found, kept, standing, secret_matches, api_id, asked, then)
+
+
+async def decide_token(
+    service: Service, token_id: UUID, api_id: UUID, method: str, target: str, then: Then | None = None
+) -> Answered:
+    """Decide about a token by its id, for whoever may know without its secret. InvalidInput about `then`."""
+    if then is None:
+        found, kept = await service.find(token_id)
+    else:
+        found, kept = await service.find_as_of(token_id, await service.moment(then.as_of), api_id)
+    (answered,) = _answers(found, kept, found.token, None, api_id, [(method, target)], then)
+    return answered
+
+
+def _answers(
+    found: Found,
+    kept: Kept,
+    standing: TokenStanding | None,
+    secret_matches: bool | None,
+    api_id: UUID,
+    asked: Sequence[tuple[str, str]],
+    then: Then | None,
+) -> list[Answered]:
     questions = [
         Question(
             api_id=api_id,
@@ -105,7 +145,7 @@ async def decide_accesses(service: Service, text: str, asker: "Asker", asked: Se
             secret_matches=secret_matches,
             instant=found.instant,
             position=found.position,
-            semantics=SEMANTICS,
+            semantics=SEMANTICS if then is None else then.semantics,
         )
         for method, target in asked
     ]

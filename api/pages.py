@@ -1,6 +1,7 @@
 """Query parameters and pages of listings: keyset paging, at most 1,000 a page."""
 
-from collections.abc import Callable, Collection, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -8,12 +9,20 @@ from uuid import UUID
 
 from falcon.asgi import Request
 
+from api.asking import Then
+from ledger.decisions import EVALUATORS, SEMANTICS
 from ledger.errors import InvalidInput
 from ledger.instants import read_rfc3339
 from ledger.jsontext import MAX_INTEGER
+from projections.moments import AsOf
 
 MAX_PAGE: Final = 1_000
 DEFAULT_PAGE: Final = 100
+INSTANT: Final = "an instant as in RFC 3339, such as 2030-06-01T12:00:00Z (a + in a query is written %2B)"
+POSITION: Final = re.compile("[0-9]{1,16}")
+# What a question may have that is asked as of the past, and a decision.
+AS_OF: Final = ("as_of", "instant")
+THEN: Final = (*AS_OF, "semantics")
 
 Item = TypeVar("Item")
 Default = TypeVar("Default")
@@ -80,8 +89,58 @@ def read_instant(query: dict[str, str], name: str) -> datetime | None:
     try:
         return read_rfc3339(query[name])
     except ValueError:
-        rule = "an instant as in RFC 3339, such as 2030-06-01T12:00:00Z (a + in a query is written %2B)"
-        raise InvalidInput.of(name, rule) from None
+        raise InvalidInput.of(name, INSTANT) from None
+
+
+def read_as_of(members: Mapping[str, object], below: str = "") -> AsOf | None:
+    """Answer the moment of the past that a query, a form or a context asks as of, or None: now. InvalidInput.
+
+    `below`: what stands before the names of its members where one is wrong.
+    """
+    if "as_of" not in members:
+        if "instant" in members:
+            raise InvalidInput.of(f"{below}instant", "goes with as_of")
+        return None
+    at = _position_or_time(members["as_of"])
+    if at is None:
+        raise InvalidInput.of(f"{below}as_of", f"a position of the log, 1 or more, or {INSTANT}")
+    if "instant" not in members:
+        return AsOf(at)
+    if isinstance(at, datetime):
+        raise InvalidInput.of(f"{below}instant", "goes with a position: a time is an instant itself")
+    instant = _time_of(members["instant"])
+    if instant is None:
+        raise InvalidInput.of(f"{below}instant", INSTANT)
+    return AsOf(at, instant)
+
+
+def read_then(members: Mapping[str, object], below: str = "") -> Then | None:
+    """The same for a decision, which is made under semantics: the current ones, or released ones that are asked for."""
+    as_of = read_as_of(members, below)
+    if "semantics" not in members:
+        return None if as_of is None else Then(as_of, SEMANTICS)
+    if as_of is None:
+        raise InvalidInput.of(f"{below}semantics", "goes with as_of")
+    semantics = members["semantics"]
+    released = {str(number): number for number in sorted(EVALUATORS)}
+    if isinstance(semantics, bool) or str(semantics) not in released:
+        raise InvalidInput.of(f"{below}semantics", f"one that was released: {', '.join(released)}")
+    return Then(as_of, released[str(semantics)])
+
+
+def _position_or_time(value: object) -> int | datetime | None:
+    if isinstance(value, str) and POSITION.fullmatch(value):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if 1 <= value <= MAX_INTEGER else None
+    return _time_of(value)
+
+
+def _time_of(value: object) -> datetime | None:
+    try:
+        return read_rfc3339(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def uuid_of(text: str) -> UUID | None:

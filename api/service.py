@@ -17,8 +17,9 @@ from ledger.passwords import Passwords
 from ledger.sealing import MasterKey
 from ledger.settings import Settings
 from projections.keyring import Keyring, renew_keys
-from projections.lookup import Found, Lookup, LookupFailed
-from projections.reference import Kept, ReferenceKeeper
+from projections.lookup import Found, Lookup, LookupFailed, look_up
+from projections.moments import AsOf, Moment, read_moment
+from projections.reference import Kept, ReferenceKeeper, read_reference_of
 from projections.retry_keys import RetryKeys
 from projections.throttles import trim_throttles
 
@@ -78,6 +79,17 @@ class Service:
                 return found, kept
             await self.keyring.load(kept)
         raise LookupFailed("reference data kept changing")
+
+    async def find_as_of(self, token_id: UUID, moment: Moment, api_id: UUID) -> tuple[Found, Kept]:
+        """Answer what stood about a token at a moment of the past, and what a decision about this API needs of then."""
+        async with self.pool.connection() as connection:
+            (found,) = await look_up(connection, [token_id], position=moment.position, instant=moment.instant)
+            return found, await read_reference_of(connection, moment.position, found.token, api_id)
+
+    async def moment(self, as_of: AsOf) -> Moment:
+        """Answer which moment of the past is meant. InvalidInput."""
+        async with self.pool.connection() as connection:
+            return await read_moment(connection, as_of)
 
     def longest_access_lifetime(self, kept: Kept) -> timedelta:
         """Answer how long an access token lives at most; of a client registered under a higher ceiling, that counts."""

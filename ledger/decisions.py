@@ -5,10 +5,10 @@ answer is the same, for ever: a change of meaning gets the next number in EVALUA
 tests/golden/decisions.json is a frozen corpus of answers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from ledger.cascade import TokenStanding, what_stops
@@ -65,6 +65,13 @@ class PlacedRule:
     position: int
 
 
+class RulesOfRoles(Protocol):
+    """The compiled rules of an API's roles."""
+
+    def match(self, method: str, segments: Sequence[str], groups: Iterable[UUID], own: str) -> list[tuple[UUID, PlacedRule]]:
+        """Answer those of these roles that match, as ledger/paths.py does."""
+
+
 @dataclass(slots=True)
 class Reference:
     """Clients, APIs, roles, keys by id, and the compiled rules of each API's roles, as of one position."""
@@ -74,7 +81,7 @@ class Reference:
     apis: dict[UUID, Api] = field(default_factory=dict)
     roles: dict[UUID, Role] = field(default_factory=dict)
     keys: dict[UUID, Key] = field(default_factory=dict)
-    matchers: dict[UUID, Matcher[UUID, PlacedRule]] = field(default_factory=dict)
+    matchers: dict[UUID, RulesOfRoles] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +215,9 @@ MAX_COMPILED_RULES: Final = 20_000
 
 
 class CompiledRules:
-    """Subjects' own rules, compiled; at most `max_rules`, those that came first go first.
+    """Rules of subjects' own, or of roles of the past, compiled; at most `max_rules`, those that came first go first.
 
-    What stands at a position never changes, so subject and position name it for ever.
+    What stands at a position never changes, so its holder and the position name it for ever.
     """
 
     def __init__(self, max_rules: int) -> None:
@@ -218,21 +225,35 @@ class CompiledRules:
         self._kept: dict[tuple[UUID, int], dict[UUID, Matcher[None, PlacedRule]]] = {}
         self.rules = 0
 
-    def of(self, subject_id: UUID, position: int, rules: list[dict[str, Any]]) -> dict[UUID, Matcher[None, PlacedRule]]:
-        """Answer the matcher of each API of these rules, which are the subject's at this position."""
-        matchers = self._kept.get((subject_id, position))
+    def __contains__(self, holder: tuple[UUID, int]) -> bool:
+        return holder in self._kept
+
+    def of(self, holder_id: UUID, position: int, rules: Sequence[dict[str, Any]]) -> dict[UUID, Matcher[None, PlacedRule]]:
+        """Answer the matcher of each API of these rules, which are the holder's at this position.
+
+        A subject's own stand at its position; one of a role has a position itself.
+        """
+        matchers = self._kept.get((holder_id, position))
         if matchers is None:
             matchers = {}
             for rule in rules:
-                placed = PlacedRule(Rule(rule["effect"], tuple(rule["methods"]), rule["path"], rule["min_clearance"]), position)
+                placed = PlacedRule(
+                    Rule(rule["effect"], tuple(rule["methods"]), rule["path"], rule["min_clearance"]),
+                    rule.get("position", position),
+                )
                 matcher = matchers.setdefault(UUID(rule["api_id"]), Matcher())
                 matcher.add(None, UUID(rule["rule_id"]), placed.rule.methods, Template.parse(rule["path"]), placed)
-            self._kept[subject_id, position] = matchers
-            self.rules += sum(map(len, matchers.values()))
+            self._kept[holder_id, position] = matchers
+            self.rules += _weight(matchers)
             while self.rules > self._max_rules:
                 first = self._kept.pop(next(iter(self._kept)))
-                self.rules -= sum(map(len, first.values()))
+                self.rules -= _weight(first)
         return matchers
+
+
+def _weight(matchers: Mapping[UUID, Matcher[None, PlacedRule]]) -> int:
+    """Answer how many rules these are; none at all counts as one, or there would be no end of those."""
+    return sum(map(len, matchers.values())) or 1
 
 
 _own_rules: Final = CompiledRules(MAX_COMPILED_RULES)

@@ -43,6 +43,8 @@ FROM (SELECT coalesce(%(position)s::bigint, (SELECT b.last_position FROM ledger.
     coalesce(%(instant)s::timestamptz, ledger.clock()) AS instant OFFSET 0) AS at
 LEFT JOIN LATERAL (SELECT v.position FROM views.reference_changes v WHERE v.position <= at.position
   ORDER BY v.position DESC LIMIT 1) AS reference ON true
+LEFT JOIN LATERAL (SELECT v.log_id FROM views.logs v WHERE v.position <= at.position
+  ORDER BY v.position DESC LIMIT 1) AS log ON true
 CROSS JOIN unnest(%(token_ids)s::uuid[]) WITH ORDINALITY AS k(token_id, ordinal)
 LEFT JOIN LATERAL (SELECT v.* FROM views.tokens v WHERE v.token_id = k.token_id AND v.position <= at.position
   ORDER BY v.position DESC LIMIT 1) AS t ON true
@@ -54,7 +56,7 @@ LEFT JOIN LATERAL (SELECT v.* FROM views.subjects v WHERE v.subject_id = t.subje
   ORDER BY v.position DESC LIMIT 1) AS s ON true
 """
 LOOKUP: Final = (
-    "SELECT at.position, at.instant, reference.position, k.ordinal,"  # noqa: S608 - of literals alone
+    "SELECT at.position, at.instant, reference.position, log.log_id, k.ordinal,"  # noqa: S608 - of literals alone
     + STANDING_COLUMNS
     + ", r.rules, r.position"
     + STANDING_ROWS
@@ -79,11 +81,15 @@ class LookupFailed(TryAgain):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer for one key: as of which position and instant, and the newest change of reference data up to there."""
+    """The answer for one key: as of which position and instant, and the newest change of reference data up to there.
+
+    `log_id` None: the log is empty.
+    """
 
     position: int
     instant: datetime
     reference_position: int
+    log_id: UUID | None
     token: TokenStanding | None
 
 
@@ -229,7 +235,8 @@ async def look_up(
     """Answer what the views say of these tokens, in their order, in one statement; now, or as of a position and instant."""
     cursor = await connection.execute(LOOKUP, {"token_ids": token_ids, "position": position, "instant": instant}, binary=True)
     found: list[Found | None] = [None] * len(token_ids)
-    for at, now, reference_position, ordinal, *token in await cursor.fetchall():
-        found[ordinal - 1] = Found(at, now, reference_position or 0, TokenStanding(*token) if token[0] is not None else None)
+    for at, now, reference_position, log_id, ordinal, *token in await cursor.fetchall():
+        standing = TokenStanding(*token) if token[0] is not None else None
+        found[ordinal - 1] = Found(at, now, reference_position or 0, log_id, standing)
     assert all(found)
     return found  # type: ignore[return-value] # one row a key: the joins to the left of nothing keep it

@@ -1,13 +1,14 @@
 """Reference data kept in a worker: clients, APIs, roles, rules, keys, and the compiled matcher of each API.
 
 What is kept is used only for an answer whose own query says that nothing of it changed since: the query returns the
-position of the newest change, and `ReferenceKeeper.at` answers for exactly that position, or says to ask again.
+position of the newest change, and `ReferenceKeeper.at` answers for exactly that position, or says to ask again. Of the past
+nothing is kept but compiled rules: what a question of then needs is read as it was, and no more than that.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -15,7 +16,8 @@ from psycopg.rows import TupleRow
 from psycopg.types.numeric import Int8
 from pydantic import TypeAdapter
 
-from ledger.decisions import PlacedRule, Reference
+from ledger.cascade import TokenStanding
+from ledger.decisions import MAX_COMPILED_RULES, CompiledRules, PlacedRule, Reference
 from ledger.execute import Pool
 from ledger.paths import Matcher, Template
 from ledger.rules import Rule
@@ -41,20 +43,33 @@ FROM views.role_rules v
 WHERE v.position > %(after)s AND v.position <= %(upto)s
 ORDER BY v.role_id, v.rule_id, v.position DESC
 """
-# The clients, APIs and keys that are asked for, as they were at each of some positions.
+# The clients, APIs, roles (and their APIs) and keys that are asked for, as they were at each of some positions.
 AS_OF: Final = """
 SELECT k.position,
   (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(client_ids)s::uuid[]) AS i(id) CROSS JOIN LATERAL
     (SELECT v.* FROM views.clients v WHERE v.client_id = i.id AND v.position <= k.position
       ORDER BY v.position DESC LIMIT 1) AS x) AS clients,
-  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(api_ids)s::uuid[]) AS i(id) CROSS JOIN LATERAL
+  (SELECT jsonb_agg(to_jsonb(x)) FROM (SELECT unnest(%(api_ids)s::uuid[]) UNION SELECT r.api_id
+      FROM unnest(%(role_ids)s::uuid[]) AS i(id) CROSS JOIN LATERAL
+      (SELECT v.api_id FROM views.roles v WHERE v.role_id = i.id ORDER BY v.position LIMIT 1) AS r) AS i(id) CROSS JOIN LATERAL
     (SELECT v.* FROM views.apis v WHERE v.api_id = i.id AND v.position <= k.position
       ORDER BY v.position DESC LIMIT 1) AS x) AS apis,
+  (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(role_ids)s::uuid[]) AS i(id) CROSS JOIN LATERAL
+    (SELECT v.* FROM views.roles v WHERE v.role_id = i.id AND v.position <= k.position
+      ORDER BY v.position DESC LIMIT 1) AS x) AS roles,
   (SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(key_ids)s::uuid[]) AS i(id) CROSS JOIN LATERAL
     (SELECT v.* FROM views.keys v WHERE v.key_id = i.id AND v.position <= k.position
       ORDER BY v.position DESC LIMIT 1) AS x) AS keys
 FROM unnest(%(positions)s::bigint[]) AS k(position)
 ORDER BY k.position
+"""
+# The rules of a role, as they were.
+_RULE: Final = ("rule_id", "effect", "methods", "path", "min_clearance", "position")
+RULES_AS_OF: Final = """
+SELECT DISTINCT ON (v.rule_id) v.rule_id::text, v.effect, v.methods, v.path, v.min_clearance, v.position, v.withdrawn
+FROM views.role_rules v
+WHERE v.role_id = %(role_id)s AND v.position <= %(position)s
+ORDER BY v.rule_id, v.position DESC
 """
 _CLIENTS: Final[TypeAdapter[list[Client]]] = TypeAdapter(list[Client])
 _APIS: Final[TypeAdapter[list[Api]]] = TypeAdapter(list[Api])
@@ -66,6 +81,7 @@ _KEYS: Final[TypeAdapter[list[Key]]] = TypeAdapter(list[Key])
 class Kept(Reference):
     """Reference data as a worker keeps it: the evaluator's, and the names that people use."""
 
+    _compiled: dict[UUID, Matcher[UUID, PlacedRule]] = field(default_factory=dict)
     _role_ids: dict[str, UUID] = field(default_factory=dict)
 
     def role_id(self, name: str) -> UUID | None:
@@ -100,7 +116,9 @@ class Kept(Reference):
             elif self._role_ids.get(name) == role.role_id:
                 del self._role_ids[name]
         for role_id, rule_id, effect, methods, path, min_clearance, withdrawn, position in rules:
-            matcher = self.matchers.setdefault(self.roles[role_id].api_id, Matcher())
+            api_id = self.roles[role_id].api_id
+            matcher = self._compiled.setdefault(api_id, Matcher())
+            self.matchers[api_id] = matcher
             if withdrawn:
                 matcher.remove(role_id, rule_id)
             else:
@@ -148,25 +166,89 @@ async def read_reference_as_of(
     connection: AsyncConnection[TupleRow],
     positions: Sequence[int],
     *,
-    client_ids: Sequence[UUID],
-    api_ids: Sequence[UUID],
-    key_ids: Sequence[UUID],
-) -> dict[int, Reference]:
-    """Answer these clients, APIs and keys as they were at each of the positions; roles and rules are left out."""
+    client_ids: Sequence[UUID] = (),
+    api_ids: Sequence[UUID] = (),
+    role_ids: Sequence[UUID] = (),
+    key_ids: Sequence[UUID] = (),
+) -> dict[int, Kept]:
+    """Answer these clients, APIs, roles and keys as they were at each of the positions; rules are left out."""
     parameters = {
         "positions": [Int8(position) for position in positions],
         "client_ids": list(client_ids),
         "api_ids": list(api_ids),
+        "role_ids": list(role_ids),
         "key_ids": list(key_ids),
     }
-    rows = await (await connection.execute(AS_OF, parameters)).fetchall()
-    return {
-        position: Reference(
-            position,
-            {client.client_id: client for client in _CLIENTS.validate_python(clients or [])},
-            {api.api_id: api for api in _APIS.validate_python(apis or [])},
-            {},
-            {key.key_id: key for key in _KEYS.validate_python(keys or [])},
+    references: dict[int, Kept] = {}
+    for position, clients, apis, roles, keys in await (await connection.execute(AS_OF, parameters)).fetchall():
+        references[position] = Kept(position)
+        references[position].take(
+            _CLIENTS.validate_python(clients or []),
+            _APIS.validate_python(apis or []),
+            _ROLES.validate_python(roles or []),
+            _KEYS.validate_python(keys or []),
+            [],
         )
-        for position, clients, apis, keys in rows
-    }
+    return references
+
+
+# --------------------------------------------------------------------------------------------------- a decision of the past
+
+
+class RulesThen:
+    """The rules of some roles of one API, each compiled by itself."""
+
+    def __init__(self, of_roles: Mapping[UUID, Matcher[None, PlacedRule]]) -> None:
+        self._of_roles = of_roles
+
+    def match(self, method: str, segments: Sequence[str], groups: Iterable[UUID], own: str) -> list[tuple[UUID, PlacedRule]]:
+        """Answer the rules of these roles that match."""
+        return [
+            (role_id, placed)
+            for role_id in groups
+            if role_id in self._of_roles
+            for _, placed in self._of_roles[role_id].match(method, segments, (None,), own)
+        ]
+
+
+# Of roles as they were. A role has a row wherever its rules change, so its position names them.
+_rules_then: Final = CompiledRules(MAX_COMPILED_RULES)
+
+
+async def read_reference_of(
+    connection: AsyncConnection[TupleRow], position: int, token: TokenStanding | None, api_id: UUID
+) -> Kept:
+    """Answer what a decision about this token needs as it was at a position, the rules of that API among it.
+
+    Rows of what the token hangs on are read, whatever else the log holds.
+    """
+    if token is None:
+        return Kept(position)
+    references = await read_reference_as_of(
+        connection,
+        [position],
+        client_ids=[token.client_id],
+        api_ids=token.api_ids,
+        role_ids=list({*token.subject_role_ids, *(token.role_ids or ())}),
+        key_ids=token.key_ids,
+    )
+    kept = references[position]
+    held = [kept.roles[role_id] for role_id in token.subject_role_ids]
+    kept.matchers[api_id] = await read_rules_of(connection, [role for role in held if role.api_id == api_id])
+    return kept
+
+
+async def read_rules_of(connection: AsyncConnection[TupleRow], roles: Iterable[Role]) -> RulesThen:
+    """Answer the rules of these roles as they were at the positions of these rows."""
+    of_roles: dict[UUID, Matcher[None, PlacedRule]] = {}
+    for role in roles:
+        if role.removed:
+            continue
+        rules: list[dict[str, Any]] = []
+        if (role.role_id, role.position) not in _rules_then:
+            parameters = {"role_id": role.role_id, "position": Int8(role.position)}
+            rows = await (await connection.execute(RULES_AS_OF, parameters)).fetchall()
+            api = {"api_id": str(role.api_id)}
+            rules = [api | dict(zip(_RULE, row, strict=True)) for *row, withdrawn in rows if not withdrawn]
+        of_roles[role.role_id] = _rules_then.of(role.role_id, role.position, rules).get(role.api_id, Matcher())
+    return RulesThen(of_roles)

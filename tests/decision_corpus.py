@@ -122,6 +122,7 @@ def reference(
     for role_id, line, position in rules:
         rule = Rule.parse(line)
         matcher = made.matchers.setdefault(made.roles[role_id].api_id, Matcher())
+        assert isinstance(matcher, Matcher)
         matcher.add(role_id, rule.rule_id, rule.methods, Template.parse(rule.path), PlacedRule(rule, position))
     return made
 

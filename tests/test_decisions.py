@@ -450,8 +450,10 @@ def test_a_decision_does_not_depend_on_the_order_in_which_a_worker_learned_anyth
     # Rules that came and went leave no trace either.
     gone = [(role_id, line, 149) for role_id in (CLERK, BARRED) for line in ("deny PUT /z/**", "allow * /z")]
     made = reference(shuffled(CLIENTS), shuffled(APIS), shuffled(ROLES), shuffled(KEYS), shuffled([*placed, *gone]))
+    matcher = made.matchers[ORDERS]
+    assert isinstance(matcher, Matcher)
     for role_id, line, _ in gone:
-        made.matchers[ORDERS].remove(role_id, Rule.parse(line).rule_id)
+        matcher.remove(role_id, Rule.parse(line).rule_id)
     again = token._replace(
         subject_role_ids=shuffled(token.subject_role_ids),
         api_ids=shuffled(token.api_ids),

@@ -518,7 +518,7 @@ def test_introspection_of_anything_else_says_that_it_is_not_active_and_no_more(
         (resource_server(admin, elsewhere), token["access_token"]),
     ):
         answer = introspect(http, asker, text)
-        assert answer.keys() == {"active", "position", "instant"}
+        assert answer.keys() == {"active", "position", "instant", "semantics", "log_id"}
         assert answer["active"] is False
 
 

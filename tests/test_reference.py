@@ -35,6 +35,7 @@ from ledger.events import (
     RoleRulesWithdrawn,
     SubjectRegistered,
 )
+from ledger.paths import Matcher
 from ledger.rules import Rule
 from ledger.sealing import MasterKey
 from ledger.settings import Settings
@@ -229,7 +230,9 @@ async def test_data_is_answered_for_its_exact_position_and_none_for_one_that_is_
         assert (then.position, len(then.matchers)) == (first, 0)
         now = await keeper.at(second)
         assert now is not None
-        assert (now.position, len(now.matchers[world.api.api_id])) == (second, 1)
+        matcher = now.matchers[world.api.api_id]
+        assert isinstance(matcher, Matcher)
+        assert (now.position, len(matcher)) == (second, 1)
         assert await keeper.at(first) is None
         assert await keeper.at(second) is now
 

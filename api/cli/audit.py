@@ -1,12 +1,14 @@
 """`token-ledger audit`: what happened, by whom, when, and what it made of things."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import click
 
 from api.cli.calling import Call, calls, given
-from api.cli.options import page_options
+from api.cli.options import page_options, then_options
+from api.cli.questions import NO
 
 EVENT_COLUMNS: Final = ("position", "recorded_at", "actor", "type", "stream", "version")
 ENTRY_COLUMNS: Final = ("position", "instant", "who", "what", "about", "why", "after")
@@ -78,6 +80,27 @@ def timeline(call: Call, subject: str | None, limit: int | None, cursor: str | N
     if len(query) != 1:
         raise click.UsageError("one of --token-id, --family-id, --subject, --client")
     call.rows(_entries(call, query, limit, cursor))
+
+
+@audit_group.command("decision")
+@click.argument("token_id")
+@click.argument("api")
+@click.argument("method")
+@click.argument("path")
+@then_options
+@calls("GET", "/v1/audit/decision")
+def decision(call: Call, **question: str | int | None) -> None:
+    """May the token TOKEN_ID call METHOD on PATH of API; could it then?
+
+    The exit status is 0 for yes and 4 for no. Position, instant and semantics of an answer, asked again, give the same answer
+    for ever.
+
+    \b
+    token-ledger audit decision 0195f4a0-... orders GET /orders/7 --as-of 2030-01-31T12:00:00Z
+    """
+    answer = call(query=question)
+    call.output.one(answer if call.output.as_json else {"decision": answer["decision"]} | answer["context"])
+    sys.exit(0 if answer["decision"] else NO)
 
 
 def _entries(call: Call, query: Mapping[str, Any], limit: int | None, cursor: str | None) -> Iterator[Sequence[dict[str, Any]]]:

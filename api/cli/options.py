@@ -52,6 +52,19 @@ def page_options(function: Function) -> Function:
     return limit(cursor(function))
 
 
+def as_of_options(function: Function) -> Function:
+    """--as-of, and the instant that may go with a position."""
+    instant = click.option("--instant", metavar="INSTANT", help="By which time: as a decision has said it, with its position.")
+    as_of = click.option("--as-of", metavar="POSITION|INSTANT", help="As it was at that position of the log, or at that time.")
+    return as_of(instant(function))
+
+
+def then_options(function: Function) -> Function:
+    """The same for a decision, and --semantics."""
+    semantics = click.option("--semantics", type=int, help="Under these semantics: as a decision has said them.")
+    return as_of_options(semantics(function))
+
+
 def confirmed(question: str) -> Callable[[Function], Function]:
     """Ask before what cannot be undone; --yes answers."""
     return click.confirmation_option("--yes", prompt=question, help="Do not ask whether it is meant.")

@@ -1,6 +1,7 @@
 """POST /access/v1/evaluation: may this token call METHOD on this path? (OpenID AuthZEN Authorization API 1.0)
 
-The subject is a token, the action a method, the resource a path of the asking client's API.
+The subject is a token, the action a method, the resource a path of the asking client's API. A context with `as_of` asks what
+the answer was then: the past is asked by whoever may ask now.
 """
 
 import asyncio
@@ -8,13 +9,15 @@ from typing import Any, Final
 
 from falcon.asgi import Request, Response
 
-from api.asking import Answered, Asker, asker_of, decide_access, decide_accesses
+from api.asking import Answered, Asker, Then, asker_of, decide_access, decide_accesses
 from api.body import read_json
+from api.pages import read_then
 from api.service import Service
 from ledger.errors import InvalidInput, Problem
 from ledger.instants import rfc3339
 
 MAX_EVALUATIONS: Final = 100
+_Question = tuple[str, str, str, Then | None]
 SEMANTICS_OF_BATCH: Final = ("execute_all", "deny_on_first_deny", "permit_on_first_permit")
 
 
@@ -29,7 +32,7 @@ class Evaluation:
         asker = asker_of(req)
         question = _members(await read_json(req, floats=True), "")
         text, method, target = _parts(question)
-        resp.media = evaluation_answer(await decide_access(self._service, text, asker, method, target))
+        resp.media = evaluation_answer(await decide_access(self._service, text, asker, method, target, _then(question)))
 
 
 class Evaluations:
@@ -45,7 +48,7 @@ class Evaluations:
         items = body.get("evaluations", [])
         if items == []:
             text, method, target = _parts(body)
-            resp.media = evaluation_answer(await decide_access(self._service, text, asker, method, target))
+            resp.media = evaluation_answer(await decide_access(self._service, text, asker, method, target, _then(body)))
             return
         if not isinstance(items, list) or len(items) > MAX_EVALUATIONS:
             raise InvalidInput.of("evaluations", f"a list of at most {MAX_EVALUATIONS}")
@@ -58,26 +61,36 @@ class Evaluations:
         last = next((n for n, answer in enumerate(answers) if answer["decision"] is decisive), len(answers))
         resp.media = {"evaluations": answers[: last + 1]}
 
-    async def _evaluate(self, questions: list[tuple[str, str, str] | InvalidInput], asker: Asker) -> list[dict[str, Any]]:
-        """Answer each question: a token is looked up once, for all that is asked of it."""
+    async def _evaluate(self, questions: list[_Question | InvalidInput], asker: Asker) -> list[dict[str, Any]]:
+        """Answer each question: a token is looked up once, for all that is asked of it as of the same moment."""
         answers: list[dict[str, Any]] = [{} for _ in questions]
-        of_tokens: dict[str, list[tuple[int, str, str]]] = {}
+        of_tokens: dict[tuple[str, Then | None], list[tuple[int, str, str]]] = {}
         for number, question in enumerate(questions):
             if isinstance(question, InvalidInput):
                 answers[number] = _incomplete(question)
             else:
-                text, method, target = question
-                of_tokens.setdefault(text, []).append((number, method, target))
+                text, method, target, then = question
+                of_tokens.setdefault((text, then), []).append((number, method, target))
 
-        async def decide(text: str, asked: list[tuple[int, str, str]]) -> None:
-            answered = await decide_accesses(self._service, text, asker, [(method, target) for _, method, target in asked])
+        async def decide(text: str, then: Then | None, asked: list[tuple[int, str, str]]) -> None:
+            routes = [(method, target) for _, method, target in asked]
+            try:
+                answered = await decide_accesses(self._service, text, asker, routes, then)
+            except InvalidInput as error:  # of a moment that has not come
+                for number, _, _ in asked:
+                    answers[number] = _incomplete(error)
+                return
             for (number, _, _), one in zip(asked, answered, strict=True):
                 answers[number] = evaluation_answer(one)
 
         if len(of_tokens) != 1:
             # Who asks comes first: a hundred tokens are a hundred signatures, and no token at all is no way in.
-            await decide("", [])
-        await asyncio.gather(*[decide(text, asked) for text, asked in of_tokens.items()])
+            await decide("", None, [])
+        await asyncio.gather(*[decide(text, then, asked) for (text, then), asked in of_tokens.items() if then is None])
+        # Of the past one after the other: a lookup is shared, a connection is not, and others need one as well.
+        for (text, then), asked in of_tokens.items():
+            if then is not None:
+                await decide(text, then, asked)
         return answers
 
 
@@ -89,6 +102,7 @@ def evaluation_answer(answered: Answered) -> dict[str, Any]:
         "position": decision.position,
         "instant": rfc3339(decision.instant),
         "semantics": decision.semantics,
+        "log_id": str(answered.found.log_id),
         "evidence": decision.evidence,
     }
     if decision.rule is not None:
@@ -98,13 +112,18 @@ def evaluation_answer(answered: Answered) -> dict[str, Any]:
     return {"decision": decision.allowed, "context": context}
 
 
-def _question(body: dict[str, Any], item: object, number: int) -> tuple[str, str, str] | InvalidInput:
-    """Answer token, method and path of an item, or what it lacks; what stands at the top of the body is its default."""
+def _question(body: dict[str, Any], item: object, number: int) -> _Question | InvalidInput:
+    """Answer token, method, path and moment of an item, or what is wrong with it; its defaults stand at the top of the body."""
     try:
-        members = _members(item, f"evaluations.{number}")
-        return _parts({name: members.get(name, body.get(name)) for name in ("subject", "action", "resource")})
+        members = body | _members(item, f"evaluations.{number}")
+        return *_parts(members), _then(members)
     except InvalidInput as error:
         return error
+
+
+def _then(question: dict[str, Any]) -> Then | None:
+    """Answer as of when a question is asked: its context is where AuthZEN leaves room for that."""
+    return read_then(_members(question.get("context", {}), "context"), "context.")
 
 
 def _incomplete(error: InvalidInput) -> dict[str, Any]:

@@ -50,6 +50,8 @@ RESERVED_CLAIMS = frozenset(
         "username",
         "position",
         "instant",
+        "semantics",
+        "log_id",
         "strategy",
     ]
 )

@@ -19,6 +19,7 @@ from api.commands import carry_out, make_envelope
 from api.errors import OAuthError
 from api.issuing import issue_tokens, refresh_tokens, token_answer
 from api.networks import presenter_of
+from api.pages import read_then
 from api.people import check_password_of
 from api.scopes import Scope, read_scope
 from api.service import NOBODY, Service
@@ -133,17 +134,20 @@ class Introspection:
         self._service = service
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Answer what the token stands for, or `active: false` and no more."""
+        """Answer what the token stands for, or stood for (`as_of`); or `active: false` and no more."""
         form = await read_form(req)
         if "token" not in form:
             raise OAuthError("invalid_request", "token is missing")
         asker = Asker(client_credentials(req, form)[0])
-        answered = await decide_access(self._service, form["token"], asker, "GET", "/")
+        then = read_then(form)
+        answered = await decide_access(self._service, form["token"], asker, "GET", "/", then)
         decision, standing, kept = answered.decision, answered.standing, answered.kept
         answer: dict[str, Any] = {
             "active": decision.token_stands,
             "position": decision.position,
             "instant": rfc3339(decision.instant),
+            "semantics": decision.semantics,
+            "log_id": str(answered.found.log_id),
         }
         token = answered.found.token
         if decision.token_stands and standing is not None and token is not None:

@@ -1,0 +1,67 @@
+"""When: the moment that a question about the past is asked as of, found in the log. Every reading of the past begins here.
+
+A moment is a position and an instant: what the log held up to there, and the time by which expiry and the ends of suspensions
+are told. Views keep every state, so that the statements that answer live answer for a moment as well.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg.types.numeric import Int8
+
+from ledger.errors import InvalidInput
+from ledger.instants import rfc3339
+
+# Where the log is; the position, or the last one recorded at or before the time; when that was; and the log it is of.
+MOMENT: Final = """
+SELECT at.head, at.now, at.position,
+  (SELECT b.recorded_at FROM ledger.batches b WHERE b.last_position >= at.position ORDER BY b.last_position LIMIT 1),
+  (SELECT v.log_id FROM views.logs v WHERE v.position <= at.position ORDER BY v.position DESC LIMIT 1)
+FROM (SELECT ledger.clock() AS now,
+    coalesce((SELECT b.last_position FROM ledger.batches b ORDER BY b.last_position DESC LIMIT 1), 0) AS head,
+    coalesce(%(position)s::bigint, (SELECT b.last_position FROM ledger.batches b WHERE b.recorded_at <= %(time)s::timestamptz
+      ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1), 0) AS position OFFSET 0) AS at
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """What is asked for: a position, or a time, and an instant that may go with a position."""
+
+    at: int | datetime
+    instant: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A position of the log, an instant, and which log that is."""
+
+    position: int
+    instant: datetime
+    log_id: UUID
+
+
+async def read_moment(connection: AsyncConnection[TupleRow], as_of: AsOf) -> Moment:
+    """Answer the moment. Of a time it is the last position recorded at or before it, and that time; of a position without an
+    instant, when it was recorded.
+
+    InvalidInput for what has not come, and for a time before the log begins.
+    """
+    time = as_of.at if isinstance(as_of.at, datetime) else None
+    position = None if isinstance(as_of.at, datetime) else Int8(as_of.at)
+    row = await (await connection.execute(MOMENT, {"position": position, "time": time})).fetchone()
+    assert row is not None
+    head, now, at, recorded_at, log_id = row
+    if time is not None and time > now:
+        raise InvalidInput.of("as_of", f"a time that has come: it is {rfc3339(now)}")
+    if at > head:
+        raise InvalidInput.of("as_of", f"a position that has come: the log ends at {head}")
+    if at == 0:
+        raise InvalidInput.of("as_of", f"not before the log begins, at {rfc3339(recorded_at)}")
+    if as_of.instant is not None and as_of.instant > now:
+        raise InvalidInput.of("instant", f"an instant that has come: it is {rfc3339(now)}")
+    return Moment(at, time or as_of.instant or recorded_at, log_id)
