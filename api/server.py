@@ -148,6 +148,11 @@ def maintained(settings: Settings) -> Iterator[str]:
         yield owner
 
 
+def free_bytes(settings: Settings) -> int | None:
+    """Answer how many bytes are free on the disk of the embedded database; None for another, whose disk cannot be seen here."""
+    return EmbeddedPostgres(settings.data_folder).free_bytes() if settings.database_url is None else None
+
+
 def master_key(settings: Settings) -> MasterKey:
     """Answer the master key of the environment, or of the file in the data folder, made when it is not there."""
     if settings.master_key is not None:

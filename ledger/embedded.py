@@ -194,6 +194,10 @@ class EmbeddedPostgres:
             os.close(lock)
         return lock is None
 
+    def free_bytes(self) -> int:
+        """Answer how many bytes are free on the disk of its files."""
+        return shutil.disk_usage(self._cluster).free
+
     def conninfo(self, user: str, dbname: str) -> str:
         """Return the libpq connection string, through the Unix socket, to the live server of this data folder.
 

@@ -10,12 +10,15 @@ from psycopg import Connection, sql
 from psycopg.rows import TupleRow
 
 from ledger.errors import LedgerError
+from ledger.events import EVENT_TYPES
 
 HERE: Final = Path(__file__).parent
 # In a checkout schema.sql stands at the top; a wheel carries it inside the package `ledger`.
 SCHEMA: Final = next(p for p in (HERE.parent / "schema.sql", HERE.parent / "ledger" / "schema.sql") if p.exists())
 PROJECTIONS: Final = ("history", "tokens", "subjects", "reference", "audit", "lockouts", "fold")
 OLDEST_SERVER: Final = 150_000
+# Which events these folds know: who goes back to them later is told of others.
+KNOWN_EVENTS: Final = "CREATE VIEW event_types AS SELECT k.type FROM unnest({}::text[]) AS k(type)"
 
 
 class InstallRefused(LedgerError):
@@ -61,6 +64,7 @@ def install_views(connection: Connection[TupleRow], schema: str) -> None:
     with_views(connection, schema)
     for projection in PROJECTIONS:
         connection.execute(_script(HERE / f"{projection}.sql"))
+    connection.execute(sql.SQL(KNOWN_EVENTS).format(sorted(EVENT_TYPES)))
 
 
 def with_views(connection: Connection[TupleRow], schema: str) -> None:

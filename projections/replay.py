@@ -78,7 +78,7 @@ class SwapBlocked(LedgerError):
     code = "swap_blocked"
 
     def __init__(self, pids: list[int]) -> None:
-        super().__init__(f"the views are in use by sessions {pids}: the live ones were not replaced, try again later")
+        super().__init__(f"views are in use by sessions {pids}: the live ones were not replaced, try again later")
         self.pids = pids
 
 
@@ -255,10 +255,7 @@ def building(conninfo: str, free_bytes: FreeBytes) -> Iterator[Building]:
     ReplayRunning; NoRoom; SwapBlocked when what a former run left in NEXT is in use.
     """
     with maintenance(conninfo) as connection, session(conninfo) as second, ThreadPoolExecutor(1) as beside:
-        try:
-            drop(connection, NEXT, LEFTOVERS_WAIT_MS)
-        except psycopg.errors.LockNotAvailable:
-            raise SwapBlocked(_holders(connection)) from None
+        drop_patiently(connection, NEXT)
         needed, free = ROOM * _size_of(connection, LIVE), free_bytes()
         if free is None or free < needed:
             raise NoRoom(needed, free)
@@ -268,8 +265,8 @@ def building(conninfo: str, free_bytes: FreeBytes) -> Iterator[Building]:
             yield Building(connection, second, beside)
         except BaseException:
             # A full disk is freed at once. Whoever was killed leaves it to the next run.
-            with contextlib.suppress(psycopg.Error):
-                drop(connection, NEXT, LEFTOVERS_WAIT_MS)
+            with contextlib.suppress(psycopg.Error, SwapBlocked):
+                drop_patiently(connection, NEXT)
             raise
 
 
@@ -320,8 +317,16 @@ def tables_of(connection: Connection[TupleRow], schema: str) -> dict[str, Table]
     }
 
 
-def drop(connection: Connection[TupleRow], schema: str, wait_ms: int = TURN_WAIT_MS) -> None:
-    """Drop a schema where there is one. The live views share nothing with it: only a dump or a person is in the way."""
+def drop_patiently(connection: Connection[TupleRow], schema: str) -> None:
+    """Drop a schema that no live view depends on, where there is one. SwapBlocked where it stays in use."""
+    try:
+        _drop(connection, schema, LEFTOVERS_WAIT_MS)
+    except psycopg.errors.LockNotAvailable:
+        raise SwapBlocked(_holders(connection, [schema])) from None
+
+
+def _drop(connection: Connection[TupleRow], schema: str, wait_ms: int) -> None:
+    # The live views share nothing with it: nobody but a dump or a person is kept waiting here.
     with connection.transaction():
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(wait_ms))
         connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
@@ -426,12 +431,12 @@ def put_in_place(
         folded = catch_up(partial(head_of, connection), fold_range, folded, PIECE, no_progress)
         try:
             if schema != PREVIOUS:
-                drop(connection, PREVIOUS)
+                _drop(connection, PREVIOUS, TURN_WAIT_MS)
             head, held_seconds = _swap(connection, schema, fold_range, folded)
             break
         except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected):
             if time.monotonic() - waiting_since > patience_seconds:
-                raise SwapBlocked(_holders(connection)) from None
+                raise SwapBlocked(_holders(connection, [LIVE, PREVIOUS])) from None
             # Reads and appends queue behind an attempt: they get the greater part of the time, and more each time.
             time.sleep(min(0.25 * 2 ** min(tried, 5), 5.0))
     progress(Progress("swapping", tried, tried, time.monotonic() - waiting_since))
@@ -463,14 +468,15 @@ def _swap(connection: Connection[TupleRow], schema: str, fold_range: FoldRange, 
                     sql.SQL(", ").join(sql.Identifier(LIVE, name) for name in relations)
                 )
             )
-        _rename(connection, schema, SWAPPING)
+        rename(connection, schema, SWAPPING)
         if connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (LIVE,)).fetchone() == (True,):
-            _rename(connection, LIVE, PREVIOUS)
-        _rename(connection, SWAPPING, LIVE)
+            rename(connection, LIVE, PREVIOUS)
+        rename(connection, SWAPPING, LIVE)
     return head, time.monotonic() - began
 
 
-def _rename(connection: Connection[TupleRow], schema: str, to: str) -> None:
+def rename(connection: Connection[TupleRow], schema: str, to: str) -> None:
+    """Give a schema another name, inside the caller's transaction."""
     connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(schema), sql.Identifier(to)))
 
 
@@ -486,7 +492,7 @@ def _relations(connection: Connection[TupleRow], schema: str) -> list[str]:
     ]
 
 
-def _holders(connection: Connection[TupleRow]) -> list[int]:
+def _holders(connection: Connection[TupleRow], schemas: list[str]) -> list[int]:
     return [
         pid
         for (pid,) in connection.execute(
@@ -495,6 +501,6 @@ def _holders(connection: Connection[TupleRow]) -> list[int]:
             " AND (c.relnamespace = ANY (SELECT to_regnamespace(s.name) FROM unnest(%s::text[]) AS s(name))"
             "   OR c.oid = 'ledger.append_turn'::regclass)"
             " AND l.granted AND l.pid <> pg_backend_pid() ORDER BY l.pid",
-            ([LIVE, NEXT, PREVIOUS],),
+            (schemas,),
         ).fetchall()
     ]

@@ -4,13 +4,15 @@ What they need is imported by each itself: it takes three times as long to impor
 """
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from api.cli.tour import tour
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from api.first_start import FirstAdministrator
 
 
@@ -52,15 +54,57 @@ def serve_command(host: str | None, port: int | None, workers: int | None) -> No
     serve(settings, announce)
 
 
+class Moment(click.ParamType["int | datetime"]):
+    """A position, or an instant as in RFC 3339."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "int | datetime":
+        """Answer either."""
+        from ledger.instants import read_rfc3339
+
+        if str(value).isdecimal():
+            return int(value)
+        try:
+            return read_rfc3339(str(value))
+        except ValueError:
+            self.fail("a position, or an instant as in 2030-01-31T12:00:00Z", param, ctx)
+
+
 @click.command("replay")
-def replay() -> None:
-    """Build the views anew from the log beside the live ones, then swap them in."""
-    from api.cli.maintenance import replay_command
+@click.option(
+    "--to", "moment", metavar="POSITION|INSTANT", type=Moment(), help="Make a scratch copy as of then, and nothing else."
+)
+@click.option("--drop-copy", is_flag=True, help="Drop that copy, and nothing else.")
+@click.option("--back", is_flag=True, help="Swap the views before the last replay in again, caught up by their own folds.")
+@click.option(
+    "--free-bytes",
+    type=click.IntRange(min=0),
+    help="How much is free on the disk of the database; needed with TOKEN_LEDGER_DATABASE_URL, whose disk cannot be seen.",
+)
+def replay(moment: "int | datetime | None", drop_copy: bool, back: bool, free_bytes: int | None) -> None:
+    """Build the views anew from the log beside the live ones, then swap them in.
+
+    Decisions and changes go on meanwhile. It begins when twice the size of the views is free on the disk.
+    """
+    from api.cli.maintenance import back_command, copy_command, drop_copy_command, replay_command
+    from api.server import free_bytes as seen
     from api.server import maintained
     from ledger.settings import load_settings
 
-    with maintained(load_settings()) as owner:
-        sys.exit(replay_command(owner))
+    if [moment is not None, drop_copy, back].count(True) > 1:
+        raise click.UsageError("--to, --drop-copy and --back are each a thing of its own")
+    settings = load_settings()
+
+    def free() -> int | None:
+        return seen(settings) if free_bytes is None else free_bytes
+
+    with maintained(settings) as owner:
+        if moment is not None:
+            sys.exit(copy_command(owner, moment, free_bytes=free))
+        if drop_copy:
+            sys.exit(drop_copy_command(owner))
+        sys.exit(back_command(owner) if back else replay_command(owner, free_bytes=free))
 
 
 @click.command("verify")

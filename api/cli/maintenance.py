@@ -1,9 +1,10 @@
-"""The commands that open the database themselves: replay and verify, with a bar of progress.
+"""The commands that open the database themselves: replay, going back, a copy as of then, and verify, with a bar of progress.
 
 They are given the connection string of ledger_owner; where it comes from is not theirs to know.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -11,7 +12,10 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from api.event_answers import VERIFIERS
-from projections.replay import Progress, replay
+from ledger.instants import rfc3339
+from projections.copies import COPY, copy_as_of, drop_copy
+from projections.going_back import go_back
+from projections.replay import FreeBytes, Progress, plenty, replay
 from projections.verify import Behind, Difference, Row, verify
 
 WHY = {
@@ -22,14 +26,14 @@ WHY = {
 }
 
 
-def replay_command(owner_conninfo: str, console: Console | None = None) -> int:
+def replay_command(owner_conninfo: str, console: Console | None = None, *, free_bytes: FreeBytes = plenty) -> int:
     """Replay the log into fresh views and put them in place of the live ones; answer the exit status.
 
     Raises what `replay` raises: the live views are then as they were.
     """
     console = console or Console()
     with _bars(console) as bars:
-        report = replay(owner_conninfo, progress=_show(bars))
+        report = replay(owner_conninfo, free_bytes=free_bytes, progress=_show(bars))
     rate = report.events / report.seconds if report.seconds else 0.0
     console.print(
         f"{report.events:,} events replayed in {report.seconds:.1f} s ({rate:,.0f}/s); "
@@ -42,6 +46,40 @@ def replay_command(owner_conninfo: str, console: Console | None = None) -> int:
         before = difference.rows_before if difference else report.rows[view]
         table.add_row(view, _number(report.rows.get(view)), _number(before), WHY[difference.why] if difference else "")
     console.print(table)
+    return 0
+
+
+def back_command(owner_conninfo: str, console: Console | None = None) -> int:
+    """Put the views before the last replay in place again; answer the exit status. Raises what `go_back` raises."""
+    console = console or Console()
+    with _bars(console) as bars:
+        report = go_back(owner_conninfo, progress=_show(bars))
+    console.print(
+        f"The views before the last replay are in place again, up to position {report.events:,}; "
+        f"appends waited {report.held_seconds * 1000:.0f} ms for the swap. Those of the last replay are in views_previous."
+    )
+    return 0
+
+
+def copy_command(
+    owner_conninfo: str, moment: int | datetime, console: Console | None = None, *, free_bytes: FreeBytes = plenty
+) -> int:
+    """Make the scratch copy as of then; answer the exit status. Raises what `copy_as_of` raises."""
+    console = console or Console()
+    with _bars(console) as bars:
+        copy = copy_as_of(owner_conninfo, moment, free_bytes=free_bytes, progress=_show(bars))
+    console.print(
+        f"The views as of position {copy.position:,}, recorded at {rfc3339(copy.recorded_at)}, are in the schema {COPY} "
+        f"({copy.seconds:.1f} s). `token-ledger replay --drop-copy` drops it.",
+        highlight=False,
+    )
+    return 0
+
+
+def drop_copy_command(owner_conninfo: str, console: Console | None = None) -> int:
+    """Drop the scratch copy; answer the exit status."""
+    dropped = drop_copy(owner_conninfo)
+    (console or Console()).print(f"{COPY} is dropped." if dropped else f"There is no {COPY}.")
     return 0
 
 

@@ -424,7 +424,9 @@ def _read_decision(way: str, answered: Answered) -> tuple[int, bool, str] | None
 @contextmanager
 def _swapping(ledger: Ledger, recorded: Recorded) -> Iterator[None]:
     """Have `token-ledger replay` run again and again meanwhile."""
-    script = f"while :; do {' '.join(command('replay'))} && echo swapped; sleep {SWAP_SECONDS}; done"
+    script = (
+        f"while :; do {' '.join(command('replay', '--free-bytes', str(10**12)))} && echo swapped; sleep {SWAP_SECONDS}; done"
+    )
     environment = ledger.served.environment | {
         "TOKEN_LEDGER_OWNER_DATABASE_URL": ledger.postgres.conninfo("postgres", DATABASE),
         "TOKEN_LEDGER_MASTER_KEY": MASTER_KEY,
