@@ -320,12 +320,13 @@ def tables_of(connection: Connection[TupleRow], schema: str) -> dict[str, Table]
 def drop_patiently(connection: Connection[TupleRow], schema: str) -> None:
     """Drop a schema that no live view depends on, where there is one. SwapBlocked where it stays in use."""
     try:
-        _drop(connection, schema, LEFTOVERS_WAIT_MS)
+        drop(connection, schema, LEFTOVERS_WAIT_MS)
     except psycopg.errors.LockNotAvailable:
         raise SwapBlocked(_holders(connection, [schema])) from None
 
 
-def _drop(connection: Connection[TupleRow], schema: str, wait_ms: int) -> None:
+def drop(connection: Connection[TupleRow], schema: str, wait_ms: int) -> None:
+    """The same; psycopg's LockNotAvailable after `wait_ms`."""
     # The live views share nothing with it: nobody but a dump or a person is kept waiting here.
     with connection.transaction():
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(wait_ms))
@@ -431,7 +432,7 @@ def put_in_place(
         folded = catch_up(partial(head_of, connection), fold_range, folded, PIECE, no_progress)
         try:
             if schema != PREVIOUS:
-                _drop(connection, PREVIOUS, TURN_WAIT_MS)
+                drop(connection, PREVIOUS, TURN_WAIT_MS)
             head, held_seconds = _swap(connection, schema, fold_range, folded)
             break
         except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected):
