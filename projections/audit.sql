@@ -28,6 +28,38 @@ BEGIN
         AND a.id IS DISTINCT FROM e.payload ->> 'subject_id' AND a.id IS DISTINCT FROM e.payload ->> 'client_id';
 END $$;
 
+-- What was done with a token: by whoever presented it to the ledger's own API.
+CREATE TABLE acts (
+  token_id uuid NOT NULL,
+  position bigint NOT NULL,
+  CONSTRAINT acts_pkey PRIMARY KEY (token_id, position)
+);
+GRANT SELECT ON acts TO ledger_service;
+
+CREATE FUNCTION fold_acts(p_from bigint, p_to bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO acts (token_id, position)
+    SELECT substring(e.metadata -> 'actor' ->> 'authenticated_by' FROM 7)::uuid, e.position
+      FROM history e
+      WHERE e.position BETWEEN p_from AND p_to AND e.metadata -> 'actor' ->> 'authenticated_by' LIKE 'token %';
+END $$;
+
+-- What an event led to: the events of commands that name it as their cause.
+CREATE TABLE consequences (
+  cause bigint NOT NULL,
+  position bigint NOT NULL,
+  CONSTRAINT consequences_pkey PRIMARY KEY (cause, position)
+);
+GRANT SELECT ON consequences TO ledger_service;
+
+CREATE FUNCTION fold_consequences(p_from bigint, p_to bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO consequences (cause, position)
+    SELECT (e.metadata ->> 'causation')::bigint, e.position
+      FROM history e
+      WHERE e.position BETWEEN p_from AND p_to AND e.metadata ->> 'causation' IS NOT NULL;
+END $$;
+
 -- The identity of the log: positions are comparable within one.
 CREATE TABLE logs (
   log_id uuid NOT NULL,

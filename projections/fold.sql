@@ -8,8 +8,12 @@
 CREATE FUNCTION fold(p_from bigint, p_to bigint, p_groups text[] DEFAULT '{tokens,others}') RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   types text[];
+  by_token boolean;
+  caused boolean;
 BEGIN
-  SELECT array_agg(DISTINCT e.type) INTO types FROM history e WHERE e.position BETWEEN p_from AND p_to;
+  SELECT array_agg(DISTINCT e.type), bool_or(e.metadata -> 'actor' ->> 'authenticated_by' LIKE 'token %'),
+      bool_or(e.metadata ->> 'causation' IS NOT NULL)
+    INTO types, by_token, caused FROM history e WHERE e.position BETWEEN p_from AND p_to;
   IF 'tokens' = ANY (p_groups) AND types && '{token_issued,token_rotated}' THEN
     PERFORM fold_tokens(p_from, p_to);
   END IF;
@@ -20,6 +24,12 @@ BEGIN
     PERFORM fold_families(p_from, p_to);
   END IF;
   PERFORM fold_audit_entries(p_from, p_to);
+  IF by_token THEN
+    PERFORM fold_acts(p_from, p_to);
+  END IF;
+  IF caused THEN
+    PERFORM fold_consequences(p_from, p_to);
+  END IF;
   IF types <@ '{token_issued,token_rotated}' THEN
     RETURN;
   END IF;

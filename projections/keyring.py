@@ -172,12 +172,15 @@ async def renew_keys(
         if step != "activate":
             key_id = next_key_id({key.key_id for key in keys}, active.key_id)
             spare = await make_key(pool, master, key_id, active.algorithm, now)
-        await _renew(pool, appender, use, lifetime, spare, now)
+        # What led to it: that the active key was activated when it was.
+        await _renew(pool, appender, use, lifetime, spare, now, causation=active.position)
 
 
-async def _renew(pool: Pool, appender: Appender, use: Use, lifetime: timedelta, spare: Key | None, now: datetime) -> None:
+async def _renew(
+    pool: Pool, appender: Appender, use: Use, lifetime: timedelta, spare: Key | None, now: datetime, *, causation: int
+) -> None:
     request_id = uuid7(now)
-    envelope = Envelope(uuid7(now), request_id, request_id, Actor.SYSTEM, SEMANTICS)
+    envelope = Envelope(uuid7(now), request_id, request_id, Actor.SYSTEM, SEMANTICS, causation=causation)
 
     async def read() -> Reading[State]:
         return await read_state(pool, Keys(every_key=True, keys=[] if spare is None else [spare.key_id]))

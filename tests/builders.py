@@ -478,4 +478,5 @@ def actors(draw: st.DrawFn) -> Actor:
     return draw(
         st.just(Actor.SYSTEM)
         | st.builds(Actor, st.sampled_from(["subject", "client"]), st.sampled_from(_IDS), st.just("password"))
+        | st.builds(Actor, st.just("subject"), st.sampled_from(_IDS), st.sampled_from(_IDS).map("token {}".format))
     )

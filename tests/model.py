@@ -53,6 +53,8 @@ VIEWS = (
     "keys",
     "reference_changes",
     "audit_entries",
+    "acts",
+    "consequences",
     "logs",
     "lockouts",
 )
@@ -62,11 +64,12 @@ ABOUT = ("subject_id", "client_id", "api_id", "role_id", "key_id", "token_id", "
 
 @dataclass(frozen=True)
 class Recorded:
-    """An event at its position, and who did it."""
+    """An event at its position, who did it, and the position of what led to it."""
 
     position: int
     event: Event
     actor: Actor
+    causation: int | None = None
 
 
 def views(log: Iterable[Recorded]) -> dict[str, list[Row]]:
@@ -79,6 +82,11 @@ def views(log: Iterable[Recorded]) -> dict[str, list[Row]]:
             made[view].append(row | {"position": recorded.position})
         for entity_id in _concerned(recorded):
             made["audit_entries"].append({"entity_id": entity_id, "position": recorded.position})
+        how, _, token_id = recorded.actor.authenticated_by.partition(" ")
+        if how == "token":
+            made["acts"].append({"token_id": UUID(token_id), "position": recorded.position})
+        if recorded.causation is not None:
+            made["consequences"].append({"cause": recorded.causation, "position": recorded.position})
     return {view: made[view] for view in VIEWS}
 
 

@@ -48,9 +48,11 @@ async def record(database: Database, history: Batches) -> list[model.Recorded]:
         versions: dict[UUID, int] = dict(found)
         for batch in history:
             waiting = [(actor, added) for actor, added in batch]
+            # Some of the commands name what led to them.
+            cause = recorded[-1].position if len(recorded) % 2 else None
             while waiting:
                 commands = [
-                    Command(envelope(actor=actor), {e.stream: versions.get(e.stream, 0) for e in added}, added)
+                    Command(envelope(actor=actor, causation=cause), {e.stream: versions.get(e.stream, 0) for e in added}, added)
                     for actor, added in waiting
                 ]
                 outcomes = await append(connection, commands)
@@ -58,7 +60,7 @@ async def record(database: Database, history: Batches) -> list[model.Recorded]:
                 for (actor, added), outcome in zip(waiting, outcomes, strict=True):
                     if outcome.first_position is not None:
                         recorded += [
-                            model.Recorded(position, event, actor)
+                            model.Recorded(position, event, actor, cause)
                             for position, event in enumerate(added, start=outcome.first_position)
                         ]
                         for event in added:
@@ -143,7 +145,7 @@ def test_the_groups_of_views_folded_apart_are_the_whole(any_database: Database) 
 
 def test_every_type_of_event_is_folded_as_the_model_says(any_database: Database) -> None:
     """The random histories may leave a type out: here is each of them once, alone in its batch and all in one."""
-    actor = Actor("client", UUID(int=1), "client_secret_basic")
+    actor = Actor("subject", UUID(int=1), f"token {UUID(int=2)}")
     alone = asyncio.run(record(any_database, [[(actor, [event])] for event in EXAMPLES]))
     together = asyncio.run(record(any_database, [[(actor, EXAMPLES)]]))
     assert len(alone + together) == 2 * len(EVENT_TYPES)

@@ -1,5 +1,6 @@
 """/v1/lockouts: budgets of password attempts that were spent, and how an operator makes one whole again."""
 
+from dataclasses import replace
 from typing import Final
 
 from falcon.asgi import Request, Response
@@ -60,13 +61,15 @@ class Lockouts:
         identifier = uuid_of(lockout_id)
         if identifier is None:
             raise UnknownLockout(lockout_id)
+        lockout = (await read_state(service.pool, Keys(lockouts=[identifier]))).state.lockouts.get(identifier)
+        if lockout is None:
+            raise UnknownLockout(lockout_id)
         receipt = await carry_out(
             service,
-            make_envelope(req, service, caller.actor),
+            replace(make_envelope(req, service, caller.actor), causation=lockout.position),
             Keys(lockouts=[identifier]),
             lambda state, now: lockouts.unlock(state, now, lockout_id=identifier),
         )
         # Also where it was said before: the answer to that request may have been lost before the counters went.
-        state = (await read_state(service.pool, Keys(lockouts=[identifier]))).state
-        await unlock(service.pool, state.lockouts[identifier].throttle_id)
+        await unlock(service.pool, lockout.throttle_id)
         resp.media = {"lockout_id": str(identifier), "position": receipt.position}
