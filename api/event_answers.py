@@ -1,11 +1,19 @@
-"""Events as audit and feed answer them, and the parameter that asks for some types of them."""
+"""Events as audit and feed answer them, as people are told them, and the parameter that asks for some types."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from uuid import UUID
 
+from api.people import profiles_of
+from api.service import Service
+from api.timelines import OF_TOKEN
 from ledger.errors import InvalidInput
 from ledger.events import EVENT_TYPES
 from ledger.instants import rfc3339
+from ledger.log import Recorded
 from projections.audit import RecordedEvent
+from projections.reading import Keys, read_state
+from projections.reference import Kept
 
 MAX_TYPES: Final = 20
 
@@ -66,3 +74,64 @@ def read_types(query: dict[str, str], name: str) -> tuple[str, ...] | None:
     if len(types) > MAX_TYPES:
         raise InvalidInput.of(name, f"at most {MAX_TYPES}")
     return types
+
+
+# ---------------------------------------------------------------------------------------- an event, as people are told it
+
+# In which row an event has its reason, if it was given one; those of a cut-off have it themselves: they change no status.
+_REASONS: Final[Mapping[str, str]] = {
+    "token_suspended": "token_state",
+    "token_reinstated": "token_state",
+    "token_revoked": "token_state",
+    "family_suspended": "family",
+    "family_reinstated": "family",
+    "family_revoked": "family",
+    "reuse_detected": "family",
+    "subject_suspended": "subject",
+    "subject_reinstated": "subject",
+    "subject_erased": "subject",
+    "client_suspended": "client",
+    "client_reinstated": "client",
+    "api_suspended": "api",
+    "api_reinstated": "api",
+    "key_revoked": "key",
+}
+
+
+def why(event: Recorded) -> str | None:
+    """Answer the reason that was given, if the event has one."""
+    member = _REASONS.get(event.type)
+    reason: str | None = event.payload.get("reason") if member is None else event.payload[member]["status_reason"]
+    return reason
+
+
+def about(event: Recorded, of: Mapping[str, str]) -> dict[str, str]:
+    """Answer what the event happened to: of tokens issued together, the one that is asked about or the access token."""
+    if event.type in ("token_issued", "token_rotated"):
+        token_ids = [row["token_id"] for row in event.payload["tokens"]]
+        return {"kind": "token", "id": of["token_id"] if of.get("token_id") in token_ids else token_ids[0]}
+    if event.type in OF_TOKEN:
+        return {"kind": "token", "id": event.payload["token_id"]}
+    return {"kind": EVENT_TYPES[event.type].STREAM.removesuffix("_id"), "id": str(event.stream)}
+
+
+async def names_of_subjects(service: Service, events: Sequence[Recorded]) -> dict[UUID, str]:
+    """Answer the user names of the people who acted, as they are now: nobody's who was erased."""
+    actors = {event.metadata["actor"]["id"] for event in events if event.metadata["actor"]["kind"] == "subject"}
+    if not actors:
+        return {}
+    reading = await read_state(service.pool, Keys(subjects=[UUID(actor) for actor in actors]))
+    profiles = await profiles_of(service, list(reading.state.subjects.values()))
+    return {subject_id: profile["username"] for subject_id, profile in profiles.items() if "username" in profile}
+
+
+def who(event: Recorded, names: Mapping[UUID, str], kept: Kept) -> dict[str, Any]:
+    """Answer who did it, and with what."""
+    actor = event.metadata["actor"]
+    name: str | None = None
+    if actor["kind"] == "subject":
+        name = names.get(UUID(actor["id"]))
+    elif actor["kind"] == "client":
+        client = kept.clients.get(UUID(actor["id"]))
+        name = None if client is None else client.name
+    return {"kind": actor["kind"], "id": actor["id"], "name": name, "authenticated_by": actor["authenticated_by"]}

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -92,6 +92,23 @@ class Command:
     def __post_init__(self) -> None:
         if len(self.events) > MAX_EVENTS_PER_COMMAND:
             raise CommandTooLarge(f"{len(self.events)} events; a command adds at most {MAX_EVENTS_PER_COMMAND}")
+
+
+class Recorded(Protocol):
+    """An event where the log has it, as its readers have it."""
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def stream(self) -> UUID: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def payload(self) -> dict[str, Any]: ...
+    @property
+    def metadata(self) -> dict[str, Any]: ...
+    @property
+    def recorded_at(self) -> datetime: ...
 
 
 @dataclass(frozen=True, slots=True)

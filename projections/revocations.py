@@ -117,7 +117,7 @@ async def read_part(pool: Pool, plan: Plan, before: Key, limit: int) -> Part:
         walked = await walk(connection, filters, bounds, before, SCANNED)
         matching = [key.token_id for key, matches in walked if matches]
         for start in range(0, len(matching), CHUNK):
-            tokens += await _to_be_revoked(connection, matching[start : start + CHUNK], bounds)
+            tokens += await not_dead(connection, matching[start : start + CHUNK], bounds)
             if len(tokens) > limit:
                 last = tokens[limit - 1].token
                 return Part(tokens[:limit], Key(last.position, last.token_id))
@@ -133,7 +133,7 @@ async def was_issued_since(pool: Pool, family_id: UUID, position: int) -> bool:
     return issued_last > position
 
 
-async def _to_be_revoked(connection: Connection, token_ids: Sequence[UUID], bounds: Bounds) -> list[ListedToken]:
+async def not_dead(connection: Connection, token_ids: Sequence[UUID], bounds: Bounds) -> list[ListedToken]:
     """Answer those of the tokens that stand, or would if nothing were suspended."""
     parties = await _parties(connection, token_ids)
     reference = (await read_reference_as_of(connection, [bounds.position], **parties))[bounds.position]

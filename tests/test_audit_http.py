@@ -13,8 +13,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from api.event_answers import VERIFIERS, without_verifiers
-from api.resources.audit import about
+from api.event_answers import VERIFIERS, about, without_verifiers
 from ledger.events import Event, TokenIssued, TokenRotated
 from ledger.instants import rfc3339
 from ledger.token_strings import PREFIXES, read

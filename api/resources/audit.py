@@ -4,26 +4,22 @@ For whoever may GET /v1/**: auditors, operators, administrators. What is withhel
 """
 
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from falcon.asgi import Request, Response
 
 from api.asking import authorize
-from api.event_answers import event_answer, read_types
+from api.event_answers import about, event_answer, names_of_subjects, read_types, who, why
 from api.pages import read_choice, read_cursor, read_instant, read_limit, read_position, read_query, read_uuid, uuid_of
-from api.people import profiles_of
 from api.service import NOBODY, Service
-from api.timelines import OF_TOKEN, Part, now_answer, of_client, of_family, of_subject, of_token, state_answer
+from api.timelines import Part, now_answer, of_client, of_family, of_subject, of_token, state_answer
 from ledger.apis import api_id_of
 from ledger.clients import client_id_of
 from ledger.errors import InvalidInput, Problem, UnknownApi, UnknownClient
-from ledger.events import EVENT_TYPES
 from ledger.instants import rfc3339
 from ledger.sealing import SubjectKey
 from projections.audit import EventPage, Filters, RecordedEvent, Span, read_events
-from projections.reading import Keys, read_state
 from projections.reference import Kept
 from projections.sealed_keys import read_sealed_keys
 
@@ -31,24 +27,6 @@ IDS: Final = ("subject_id", "token_id", "family_id", "role_id", "key_id", "actor
 FILTERS: Final = (*IDS, "client", "api", "type")
 SPAN: Final = ("from_time", "to_time", "from_position", "to_position", "order", "limit", "cursor")
 WHOSE: Final = ("token_id", "family_id", "subject_id", "client")
-
-# In which row an event has its reason, if it was given one; those of a cut-off have it themselves: they change no status.
-_REASONS: Final[Mapping[str, str]] = {
-    "token_suspended": "token_state",
-    "token_reinstated": "token_state",
-    "token_revoked": "token_state",
-    "family_suspended": "family",
-    "family_reinstated": "family",
-    "family_revoked": "family",
-    "reuse_detected": "family",
-    "subject_suspended": "subject",
-    "subject_reinstated": "subject",
-    "subject_erased": "subject",
-    "client_suspended": "client",
-    "client_reinstated": "client",
-    "api_suspended": "api",
-    "api_reinstated": "api",
-}
 
 
 class AuditEvents:
@@ -95,17 +73,17 @@ class AuditTimeline:
                     timeline = await of_client(connection, query["client"], part)
         # Names as of now: from after the reading, so that there is one for whatever was read.
         _, kept = await service.find(NOBODY)
-        names = await _names_of_subjects(service, timeline.page.events)
+        names = await names_of_subjects(service, timeline.page.events)
         resp.media = {
             **timeline.of,
             "entries": [
                 {
                     "position": event.position,
                     "instant": rfc3339(event.recorded_at),
-                    "who": _who(event, names, kept),
+                    "who": who(event, names, kept),
                     "what": event.type,
                     "about": about(event, timeline.of),
-                    "why": _why(event),
+                    "why": why(event),
                     "after": state_answer(timeline.after.get(event.position), event.position, kept),
                     **({"evidence": await _evidence(service, event)} if event.type == "reuse_detected" else {}),
                 }
@@ -168,46 +146,6 @@ def _api_id(name: str, kept: Kept) -> UUID:
     if api_id not in kept.apis:
         raise UnknownApi(name)
     return api_id
-
-
-# ------------------------------------------------------------------------------------------------------ the entries
-
-
-def _why(event: RecordedEvent) -> str | None:
-    member = _REASONS.get(event.type)
-    reason: str | None = event.payload.get("reason") if member is None else event.payload[member]["status_reason"]
-    return reason
-
-
-def about(event: RecordedEvent, of: Mapping[str, str]) -> dict[str, str]:
-    """Answer what the event happened to: of tokens issued together, the one that is asked about or the access token."""
-    if event.type in ("token_issued", "token_rotated"):
-        token_ids = [row["token_id"] for row in event.payload["tokens"]]
-        return {"kind": "token", "id": of["token_id"] if of.get("token_id") in token_ids else token_ids[0]}
-    if event.type in OF_TOKEN:
-        return {"kind": "token", "id": event.payload["token_id"]}
-    return {"kind": EVENT_TYPES[event.type].STREAM.removesuffix("_id"), "id": str(event.stream)}
-
-
-async def _names_of_subjects(service: Service, events: Sequence[RecordedEvent]) -> dict[UUID, str]:
-    """Answer the user names of the people who acted, as they are now: nobody's who was erased."""
-    actors = {event.metadata["actor"]["id"] for event in events if event.metadata["actor"]["kind"] == "subject"}
-    if not actors:
-        return {}
-    reading = await read_state(service.pool, Keys(subjects=[UUID(actor) for actor in actors]))
-    profiles = await profiles_of(service, list(reading.state.subjects.values()))
-    return {subject_id: profile["username"] for subject_id, profile in profiles.items() if "username" in profile}
-
-
-def _who(event: RecordedEvent, names: Mapping[UUID, str], kept: Kept) -> dict[str, Any]:
-    actor = event.metadata["actor"]
-    name: str | None = None
-    if actor["kind"] == "subject":
-        name = names.get(UUID(actor["id"]))
-    elif actor["kind"] == "client":
-        client = kept.clients.get(UUID(actor["id"]))
-        name = None if client is None else client.name
-    return {"kind": actor["kind"], "id": actor["id"], "name": name, "authenticated_by": actor["authenticated_by"]}
 
 
 async def _evidence(service: Service, event: RecordedEvent) -> dict[str, Any]:
