@@ -6,6 +6,7 @@ Old events are never changed: rules in docs/events.md, golden bytes in tests/gol
 """
 
 from dataclasses import field
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
@@ -87,6 +88,34 @@ class LogOpened(Event):
     TYPE: ClassVar[str] = "log_opened"
     STREAM: ClassVar[str] = "log_id"
     log_id: UUID
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class PartitionArchived(Event):
+    """A partition of the log, the events `from_position` to before `to_position`, went to an archive and is not here any more.
+    `sha256`: of the archive's file, hex; docs/archive.md."""
+
+    TYPE: ClassVar[str] = "partition_archived"
+    STREAM: ClassVar[str] = "log_id"
+    log_id: UUID
+    name: str
+    from_position: int
+    to_position: int
+    events: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class TokensArchived(Event):
+    """Of the tokens and families, those rows left the views that were made at `from_position` to before `to_position` and whose
+    token, or whole family, ended at or before `ended_before`. Their events are in the archive."""
+
+    TYPE: ClassVar[str] = "tokens_archived"
+    STREAM: ClassVar[str] = "log_id"
+    log_id: UUID
+    from_position: int
+    to_position: int
+    ended_before: datetime
 
 
 # --------------------------------------------------------------------------------------------------- tokens, families

@@ -14,8 +14,16 @@ BEGIN
   SELECT array_agg(DISTINCT e.type), bool_or(e.metadata -> 'actor' ->> 'authenticated_by' LIKE 'token %'),
       bool_or(e.metadata ->> 'causation' IS NOT NULL)
     INTO types, by_token, caused FROM history e WHERE e.position BETWEEN p_from AND p_to;
-  IF 'tokens' = ANY (p_groups) AND types && '{token_issued,token_rotated}' THEN
-    PERFORM fold_tokens(p_from, p_to);
+  IF 'tokens' = ANY (p_groups) THEN
+    IF types && '{token_issued,token_rotated}' THEN
+      PERFORM fold_tokens(p_from, p_to);
+    END IF;
+    IF types && '{token_suspended,token_reinstated,token_revoked}' THEN
+      PERFORM fold_token_states(p_from, p_to);
+    END IF;
+    IF types && '{tokens_archived}' THEN
+      PERFORM fold_tokens_archived(p_from, p_to);
+    END IF;
   END IF;
   IF 'others' <> ALL (p_groups) THEN
     RETURN;
@@ -33,13 +41,16 @@ BEGIN
   IF types <@ '{token_issued,token_rotated}' THEN
     RETURN;
   END IF;
-  PERFORM fold_token_states(p_from, p_to);
   PERFORM fold_subjects(p_from, p_to);
   PERFORM fold_subject_rules(p_from, p_to);
   PERFORM fold_names(p_from, p_to);
   PERFORM fold_administrators(p_from, p_to);
   PERFORM fold_logs(p_from, p_to);
   PERFORM fold_lockouts(p_from, p_to);
+  IF types && '{partition_archived,tokens_archived}' THEN
+    PERFORM fold_archived(p_from, p_to);
+    PERFORM fold_families_archived(p_from, p_to);
+  END IF;
   IF EXISTS (SELECT FROM unnest(types) AS t(type) WHERE t.type ~ '^(client|api|role|key)_') THEN
     PERFORM fold_clients(p_from, p_to);
     PERFORM fold_apis(p_from, p_to);

@@ -15,7 +15,7 @@ from ledger.events import EVENT_TYPES
 HERE: Final = Path(__file__).parent
 # In a checkout schema.sql stands at the top; a wheel carries it inside the package `ledger`.
 SCHEMA: Final = next(p for p in (HERE.parent / "schema.sql", HERE.parent / "ledger" / "schema.sql") if p.exists())
-PROJECTIONS: Final = ("history", "tokens", "subjects", "reference", "audit", "lockouts", "fold")
+PROJECTIONS: Final = ("history", "tokens", "subjects", "reference", "audit", "lockouts", "archived", "fold")
 OLDEST_SERVER: Final = 150_000
 # Which events these folds know: who goes back to them later is told of others.
 KNOWN_EVENTS: Final = "CREATE VIEW event_types AS SELECT k.type FROM unnest({}::text[]) AS k(type)"

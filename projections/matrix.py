@@ -27,6 +27,8 @@ def _all(types: Iterable[str], views: Views) -> dict[str, Views]:
 # By type: the views it makes rows in, each with the condition.
 FOLDED: Final[Mapping[str, Views]] = {
     "log_opened": {"logs": ALWAYS, "audit_entries": _NAMES_SOMEBODY},
+    "partition_archived": {"archived_partitions": ALWAYS, "audit_entries": _NAMES_SOMEBODY},
+    "tokens_archived": {"archived_tokens": ALWAYS, "audit_entries": _NAMES_SOMEBODY},
     "token_issued": {"tokens": _WITH_TOKENS, "families": _WITH_FAMILY, "audit_entries": _BY_ANOTHER},
     "token_rotated": {"tokens": _WITH_TOKENS, "families": ALWAYS, "audit_entries": _BY_ANOTHER},
     **_all(

@@ -84,6 +84,8 @@ CREATE TABLE families (
   status_until timestamptz,
   CONSTRAINT families_pkey PRIMARY KEY (family_id, position)
 );
+-- What leaves with an archive is found by where it was made.
+CREATE INDEX families_by_position ON families (position);
 GRANT SELECT ON families TO ledger_service;
 
 CREATE FUNCTION fold_families(p_from bigint, p_to bigint) RETURNS void LANGUAGE plpgsql AS $$
@@ -99,3 +101,36 @@ BEGIN
       WHERE e.position BETWEEN p_from AND p_to AND e.payload -> 'family' <> 'null'
         AND e.type IN ('token_issued', 'token_rotated', 'family_suspended', 'family_reinstated', 'family_revoked', 'reuse_detected');
 END $$;
+
+-- What ended leaves with the partitions that are archived: each row for itself, by where it was made and when its token, or its
+-- whole family, ended; so what is still there of a token or a family is all that any later moment needs. What was done to a
+-- token goes with it. Called when the range's own rows are there, and one event after the other: what the first takes away the
+-- second does not see, in one piece as in two.
+CREATE FUNCTION fold_tokens_archived(p_from bigint, p_to bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  archived record;
+BEGIN
+  FOR archived IN SELECT a.at, a.first, a.until, a.ended_before FROM ended_rows(p_from, p_to) AS a ORDER BY a.at LOOP
+    WITH gone AS (
+      DELETE FROM tokens t
+        WHERE t.position >= archived.first AND t.position < archived.until AND t.expires_at <= archived.ended_before
+        RETURNING t.token_id)
+    DELETE FROM token_states s USING gone WHERE s.token_id = gone.token_id AND s.position < archived.at;
+  END LOOP;
+END $$;
+
+CREATE FUNCTION fold_families_archived(p_from bigint, p_to bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM families f
+    USING ended_rows(p_from, p_to) AS a
+    WHERE f.position >= a.first AND f.position < a.until AND f.expires_at <= a.ended_before;
+END $$;
+
+-- Which rows the events of a range take away: those made at first to before until, and never one of after the event.
+CREATE FUNCTION ended_rows(p_from bigint, p_to bigint, OUT at bigint, OUT first bigint, OUT until bigint, OUT ended_before timestamptz)
+RETURNS SETOF record LANGUAGE sql AS $$
+  SELECT e.position, (e.payload ->> 'from_position')::bigint, least((e.payload ->> 'to_position')::bigint, e.position),
+      (e.payload ->> 'ended_before')::timestamptz
+    FROM history e
+    WHERE e.position BETWEEN p_from AND p_to AND e.type = 'tokens_archived';
+$$;

@@ -42,6 +42,7 @@ from ledger.events import (
     LogOpened,
     NameReleased,
     NameTaken,
+    PartitionArchived,
     ReuseDetected,
     RoleCreated,
     RoleRemoved,
@@ -63,6 +64,7 @@ from ledger.events import (
     TokenReinstated,
     TokenRevoked,
     TokenRotated,
+    TokensArchived,
     TokenSuspended,
 )
 from ledger.log import Actor, Command, Envelope
@@ -342,6 +344,10 @@ def _token_state(status: Literal["active", "suspended", "revoked"], until: datet
 
 EXAMPLES: Sequence[Event] = (
     LogOpened(log_id=_id(16)),
+    PartitionArchived(
+        log_id=_id(16), name="events_from_1", from_position=1, to_position=1_000_001, events=1_000_000, sha256="ef" * 32
+    ),
+    TokensArchived(log_id=_id(16), from_position=1, to_position=5_001, ended_before=NOON - timedelta(days=1)),
     TokenIssued(**_OF_FAMILY, tokens=(_ACCESS,), family=None),
     TokenRotated(**_OF_FAMILY, tokens=(_REFRESH, _ACCESS), family=_FAMILY),
     TokenSuspended(**_OF_FAMILY, token_id=_TOKEN_ID, token_state=_token_state("suspended", NOON + timedelta(hours=1))),
@@ -421,6 +427,11 @@ _BY_TYPE: Mapping[Any, st.SearchStrategy[Any]] = {
     dict[str, str]: st.dictionaries(_TEXT, _TEXT, max_size=2),
     types.NoneType: st.none(),
 }
+# Where random histories stand in a log.
+_BY_NAME: Mapping[str, st.SearchStrategy[Any]] = {
+    "from_position": st.integers(1, 400),
+    "to_position": st.integers(1, 400) | st.just(2**53 - 1),
+}
 
 
 @st.composite
@@ -450,7 +461,9 @@ def _record(draw: st.DrawFn, cls: type, ids: Mapping[str, UUID]) -> Any:
     annotations = typing.get_type_hints(cls, include_extras=True)
     return cls(
         **{
-            field.name: ids[field.name] if field.name in ids else draw(_value(annotations[field.name], ids))
+            field.name: ids[field.name]
+            if field.name in ids
+            else draw(_BY_NAME.get(field.name, _value(annotations[field.name], ids)))
             for field in dataclasses.fields(cls)
             if field.name != "position"
         }

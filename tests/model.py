@@ -23,6 +23,7 @@ from ledger.events import (
     LogOpened,
     NameReleased,
     NameTaken,
+    PartitionArchived,
     RoleEvent,
     RoleRulesGranted,
     RoleRulesWithdrawn,
@@ -32,6 +33,7 @@ from ledger.events import (
     SubjectRulesChanged,
     TokenIssued,
     TokenRotated,
+    TokensArchived,
     TokenStateChanged,
 )
 from ledger.log import Actor
@@ -57,6 +59,8 @@ VIEWS = (
     "consequences",
     "logs",
     "lockouts",
+    "archived_partitions",
+    "archived_tokens",
 )
 # The fields that name who or what an event is about.
 ABOUT = ("subject_id", "client_id", "api_id", "role_id", "key_id", "token_id", "family_id", "holder_id")
@@ -87,13 +91,32 @@ def views(log: Iterable[Recorded]) -> dict[str, list[Row]]:
             made["acts"].append({"token_id": UUID(token_id), "position": recorded.position})
         if recorded.causation is not None:
             made["consequences"].append({"cause": recorded.causation, "position": recorded.position})
+        if isinstance(recorded.event, TokensArchived):
+            _let_go(made, recorded.event)
     return {view: made[view] for view in VIEWS}
+
+
+def _let_go(made: dict[str, list[Row]], archived: TokensArchived) -> None:
+    """Take away what had ended of the rows that were made in the range; what was done to a token goes with it."""
+
+    def leaves(row: Row) -> bool:
+        in_range: bool = archived.from_position <= row["position"] < archived.to_position
+        return in_range and row["expires_at"] <= archived.ended_before
+
+    gone = {row["token_id"] for row in made["tokens"] if leaves(row)}
+    made["token_states"] = [row for row in made["token_states"] if row["token_id"] not in gone]
+    made["tokens"] = [row for row in made["tokens"] if not leaves(row)]
+    made["families"] = [row for row in made["families"] if not leaves(row)]
 
 
 def _rows(event: Event) -> Iterable[tuple[str, Row]]:
     match event:
         case LogOpened():
             yield "logs", {"log_id": event.log_id}
+        case PartitionArchived():
+            yield "archived_partitions", _without_log(event)
+        case TokensArchived():
+            yield "archived_tokens", _without_log(event)
         case TokenIssued() | TokenRotated():
             for token in event.tokens:
                 yield "tokens", _columns(token)
@@ -136,6 +159,10 @@ def _rows(event: Event) -> Iterable[tuple[str, Row]]:
 def _columns(row: Any) -> Row:
     values = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _without_log(event: Event) -> Row:
+    return {name: value for name, value in _columns(event).items() if name != "log_id"}
 
 
 def _concerned(recorded: Recorded) -> set[UUID]:

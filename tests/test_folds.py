@@ -3,26 +3,28 @@
 import asyncio
 import json
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection, sql
 from psycopg.rows import TupleRow, dict_row
 
 from ledger.database import connect
-from ledger.events import EVENT_TYPES, Event, read_event
+from ledger.events import EVENT_TYPES, Event, TokenRevoked, TokensArchived, read_event
 from ledger.log import Actor, Command, append
+from ledger.states import TokenState
 from projections.install import install_views, with_views
 from projections.replay import GROUPS, fold
-from tests import model
-from tests.builders import EXAMPLES, actors, command, envelope, events
+from tests import builders, model
+from tests.builders import EXAMPLES, NOON, actors, command, envelope, events, token_issued
 from tests.conftest import Database
 
-# Every example goes on with the log of the one before: it looks at its own positions only.
+# Every example goes on with the log of the one before: it compares its own positions only.
 ON_ONE_LOG = settings(
     max_examples=30,
     deadline=None,
@@ -84,18 +86,21 @@ def comparable(rows: Iterable[dict[str, Any]]) -> list[str]:
     return sorted(json.dumps(row, sort_keys=True, default=str) for row in rows)
 
 
-def expected(recorded: Sequence[model.Recorded]) -> dict[str, list[str]]:
-    return {view: comparable(rows) for view, rows in model.views(recorded).items()}
+def expected(recorded: Sequence[model.Recorded], from_position: int = 1) -> dict[str, list[str]]:
+    views = model.views(recorded)
+    return {view: comparable(row for row in rows if row["position"] >= from_position) for view, rows in views.items()}
 
 
 def test_the_views_are_what_the_model_makes_of_the_log(any_database: Database) -> None:
+    log: list[model.Recorded] = []
     with psycopg.connect(any_database.ledger_owner) as connection:
 
         @ON_ONE_LOG
         @given(batches())
         def check(history: Batches) -> None:
-            recorded = asyncio.run(record(any_database, history))
-            assert stored(connection, "views", recorded[0].position) == expected(recorded)
+            log.extend(recorded := asyncio.run(record(any_database, history)))
+            first = recorded[0].position
+            assert stored(connection, "views", first) == expected(log, first)
             connection.rollback()
 
         check()
@@ -111,7 +116,7 @@ def test_every_way_of_cutting_the_log_in_pieces_folds_into_the_same_tables(any_d
             first, last = recorded[0].position, recorded[-1].position
             cuts = data.draw(st.sets(st.integers(first, last)), "the last positions of the pieces") | {last}
             install_views(connection, "views_again")
-            from_position = first
+            from_position = 1  # what is archived takes away rows of before
             for to_position in sorted(cuts):
                 connection.execute("SELECT fold(%s, %s)", (from_position, to_position))
                 from_position = to_position + 1
@@ -138,6 +143,55 @@ def test_the_groups_of_views_folded_apart_are_the_whole(any_database: Database) 
                     fold(connection, "views_again", from_position, to_position, [group])
                     from_position = to_position + 1
             assert stored(connection, "views_again", first) == stored(connection, "views", first)
+
+
+_HOURS = st.integers(0, 1)
+# One of few tokens is issued, with its family, or revoked; or what ended leaves, of a range of the example's positions.
+_ABOUT_ENDS = st.lists(
+    st.tuples(st.just("issued"), st.integers(0, 1), _HOURS)
+    | st.tuples(st.just("revoked"), st.integers(0, 1), _HOURS)
+    | st.tuples(st.just("archived"), st.tuples(st.integers(0, 2), st.integers(2, 12)), _HOURS),
+    min_size=4,
+    max_size=12,
+)
+
+
+def about_ends(steps: Sequence[tuple[str, Any, int]], first: int) -> list[Event]:
+    made: list[Event] = []
+    for what, which, hours in steps:
+        at = NOON + timedelta(hours=hours)
+        if what == "archived":
+            from_, to = (first + offset for offset in which)
+            made.append(TokensArchived(log_id=UUID(int=9), from_position=from_, to_position=to, ended_before=at))
+            continue
+        family = builders.family(family_id=UUID(int=which), expires_at=at + timedelta(hours=1))
+        if what == "issued":
+            made.append(token_issued(family=family, token_id=UUID(int=which), expires_at=at))
+        else:
+            state = TokenState(token_id=UUID(int=which), status="revoked", status_reason=None, status_until=None)
+            of = {"family_id": family.family_id, "subject_id": family.subject_id, "client_id": family.client_id}
+            made.append(TokenRevoked(**of, token_id=state.token_id, token_state=state))
+    return made
+
+
+def test_what_ended_leaves_the_views_by_the_event_that_says_so_however_the_log_is_cut(any_database: Database) -> None:
+    log: list[model.Recorded] = []
+    with psycopg.connect(any_database.ledger_owner) as connection:
+
+        @settings(ON_ONE_LOG, max_examples=40)
+        @given(_ABOUT_ENDS, st.sets(st.integers(1, 12)))
+        @example([("issued", 0, 0), ("archived", (0, 9), 1), ("revoked", 0, 0), ("archived", (0, 9), 1)], set())
+        def check(steps: Sequence[tuple[str, Any, int]], ends: set[int]) -> None:
+            first = len(log) + 1
+            history: Batches = [[(Actor.SYSTEM, [event])] for event in about_ends(steps, first)]
+            log.extend(asyncio.run(record(any_database, history)))
+            assert stored(connection, "views", 1) == expected(log)
+            install_views(connection, "views_again")
+            from_position = 1
+            for to_position in sorted({min(first + end, len(log)) for end in ends} | {len(log)}):
+                connection.execute("SELECT fold(%s, %s)", (from_position, to_position))
+                from_position = to_position + 1
+            assert stored(connection, "views_again", 1) == stored(connection, "views", 1)
             connection.rollback()
 
         check()
