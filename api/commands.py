@@ -10,11 +10,11 @@ from api.service import Service
 from ledger.decisions import SEMANTICS
 from ledger.errors import InvalidInput
 from ledger.events import Event
-from ledger.execute import Reading, Receipt, execute
+from ledger.execute import Receipt, execute
 from ledger.identifiers import name_id, uuid7
 from ledger.log import Actor, Envelope
 from ledger.states import State
-from projections.reading import Keys, read_state
+from projections.reading import Keys
 
 
 def make_envelope(req: Request, service: Service, actor: Actor, *, repeatable: bool = True) -> Envelope:
@@ -50,8 +50,4 @@ async def carry_out(
     urgent: bool = False,
 ) -> Receipt[State]:
     """Execute a decision on the rows of `keys`; what it raises and answers: ledger/execute.py."""
-
-    async def read() -> Reading[State]:
-        return await read_state(service.pool, keys)
-
-    return await execute(service.appender, service.pool, envelope, read, decide, urgent=urgent)
+    return await execute(service.appender, service.pool, envelope, lambda: service.states.read(keys), decide, urgent=urgent)

@@ -21,6 +21,7 @@ from projections.lookup import Found, Lookup, LookupFailed, look_up
 from projections.moments import AsOf, Moment, read_moment
 from projections.reference import Kept, ReferenceKeeper, read_reference_of
 from projections.retry_keys import RetryKeys
+from projections.state_reader import StateReader
 from projections.throttles import trim_throttles
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Service:
     pool: Pool
     appender: Appender
     lookup: Lookup
+    states: StateReader
     reference: ReferenceKeeper
     keyring: Keyring
     retry_keys: RetryKeys
@@ -127,6 +129,7 @@ def make_service(settings: Settings, master: MasterKey, conninfo: str) -> Servic
         pool=pool,
         appender=Appender(patient),
         lookup=Lookup(ordinary),
+        states=StateReader(pool),
         reference=reference,
         keyring=Keyring(pool, master, settings.issuer_url()),
         retry_keys=RetryKeys(pool, master),
