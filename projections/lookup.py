@@ -17,6 +17,7 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
+from psycopg.types.numeric import Int8
 
 from ledger.cascade import TokenStanding
 from ledger.database import connect, is_closed
@@ -233,7 +234,8 @@ async def look_up(
     instant: datetime | None = None,
 ) -> list[Found]:
     """Answer what the views say of these tokens, in their order, in one statement; now, or as of a position and instant."""
-    cursor = await connection.execute(LOOKUP, {"token_ids": token_ids, "position": position, "instant": instant}, binary=True)
+    parameters = {"token_ids": token_ids, "position": None if position is None else Int8(position), "instant": instant}
+    cursor = await connection.execute(LOOKUP, parameters, binary=True)
     found: list[Found | None] = [None] * len(token_ids)
     for at, now, reference_position, log_id, ordinal, *token in await cursor.fetchall():
         standing = TokenStanding(*token) if token[0] is not None else None

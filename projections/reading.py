@@ -125,20 +125,20 @@ async def read_state(pool: Pool, keys: Keys) -> Reading[State]:
         keys = replace(keys, keys=list(dict.fromkeys([*(key_id for (key_id,) in rows_of_keys), *keys.keys])))
     streams = keys.streams()
     parameters = {
-        "streams": _array(streams),
-        "token_ids": _array(keys.tokens),
-        "family_ids": _array(keys.families),
-        "subject_ids": _array(keys.subjects),
-        "rules_of_subjects": _array(keys.rules_of_subjects),
-        "name_ids": _array(keys.names),
-        "client_ids": _array(keys.clients),
-        "api_ids": _array(keys.apis),
-        "role_ids": _array(keys.roles),
-        "key_ids": _array(keys.keys),
-        "lockout_ids": _array(keys.lockouts),
+        "streams": as_array(streams),
+        "token_ids": as_array(keys.tokens),
+        "family_ids": as_array(keys.families),
+        "subject_ids": as_array(keys.subjects),
+        "rules_of_subjects": as_array(keys.rules_of_subjects),
+        "name_ids": as_array(keys.names),
+        "client_ids": as_array(keys.clients),
+        "api_ids": as_array(keys.apis),
+        "role_ids": as_array(keys.roles),
+        "key_ids": as_array(keys.keys),
+        "lockout_ids": as_array(keys.lockouts),
         "administrators": keys.administrators,
-        "rule_roles": _array([role_id for role_id, _ in keys.rules]),
-        "rule_ids": _array([rule_id for _, rule_id in keys.rules]),
+        "rule_roles": as_array([role_id for role_id, _ in keys.rules]),
+        "rule_ids": as_array([rule_id for _, rule_id in keys.rules]),
     }
     async with pool.connection() as connection:
         row = await (await connection.execute(READ_STATE, parameters)).fetchone()
@@ -156,7 +156,7 @@ async def read_state(pool: Pool, keys: Keys) -> Reading[State]:
     return Reading(state, dict(zip(streams, versions or (), strict=True)), position, instant)
 
 
-def _array(ids: Sequence[UUID]) -> str:
+def as_array(ids: Sequence[UUID]) -> str:
     """Write ids as PostgreSQL writes an array.
 
     A list takes psycopg three times as long, and an empty one has another type to it: a statement would be prepared and

@@ -22,6 +22,7 @@ from ledger.execute import Pool
 from ledger.paths import Matcher, Template
 from ledger.rules import Rule
 from ledger.states import Api, Client, Key, Role
+from projections.reading import as_array
 
 # What changed after one position up to another. Each row is a whole state, so the newest of a key is what stands; read at a
 # fixed position the answer never changes, so that two statements are as good as one.
@@ -174,10 +175,10 @@ async def read_reference_as_of(
     """Answer these clients, APIs, roles and keys as they were at each of the positions; rules are left out."""
     parameters = {
         "positions": [Int8(position) for position in positions],
-        "client_ids": list(client_ids),
-        "api_ids": list(api_ids),
-        "role_ids": list(role_ids),
-        "key_ids": list(key_ids),
+        "client_ids": as_array(client_ids),
+        "api_ids": as_array(api_ids),
+        "role_ids": as_array(role_ids),
+        "key_ids": as_array(key_ids),
     }
     references: dict[int, Kept] = {}
     for position, clients, apis, roles, keys in await (await connection.execute(AS_OF, parameters)).fetchall():
