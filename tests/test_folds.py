@@ -1,8 +1,7 @@
 """The folds: what the SQL makes of random histories is what the model makes of them, however the log is cut in pieces."""
 
 import asyncio
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -11,8 +10,6 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from psycopg import Connection, sql
-from psycopg.rows import TupleRow, dict_row
 
 from ledger.database import connect
 from ledger.events import EVENT_TYPES, Event, TokenRevoked, TokensArchived, read_event
@@ -23,6 +20,7 @@ from projections.replay import GROUPS, fold
 from tests import builders, model
 from tests.builders import EXAMPLES, NOON, actors, command, envelope, events, token_issued
 from tests.conftest import Database
+from tests.stored import expected, stored
 
 # Every example goes on with the log of the one before: it compares its own positions only.
 ON_ONE_LOG = settings(
@@ -69,26 +67,6 @@ async def record(database: Database, history: Batches) -> list[model.Recorded]:
                             versions[event.stream] = versions.get(event.stream, 0) + 1
                 waiting = [w for w, outcome in zip(waiting, outcomes, strict=True) if outcome.outcome == "conflict"]
     return sorted(recorded, key=lambda r: r.position)
-
-
-def stored(connection: Connection[TupleRow], schema: str, from_position: int) -> dict[str, list[str]]:
-    """Every row of every table of the schema from a position on, in a form and an order that can be compared."""
-    found: dict[str, list[str]] = {}
-    tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,)).fetchall()
-    with connection.cursor(row_factory=dict_row) as cursor:
-        for (table,) in tables:
-            rows_of = sql.SQL("SELECT * FROM {} WHERE position >= %s").format(sql.Identifier(schema, table))
-            found[table] = comparable(cursor.execute(rows_of, (from_position,)).fetchall())
-    return found
-
-
-def comparable(rows: Iterable[dict[str, Any]]) -> list[str]:
-    return sorted(json.dumps(row, sort_keys=True, default=str) for row in rows)
-
-
-def expected(recorded: Sequence[model.Recorded], from_position: int = 1) -> dict[str, list[str]]:
-    views = model.views(recorded)
-    return {view: comparable(row for row in rows if row["position"] >= from_position) for view, rows in views.items()}
 
 
 def test_the_views_are_what_the_model_makes_of_the_log(any_database: Database) -> None:

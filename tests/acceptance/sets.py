@@ -14,6 +14,7 @@ from tests.acceptance import (
     login_timing,
     lossy,
     matrix,
+    properties,
     refreshes,
     rotation,
     vectors_of_others,
@@ -38,5 +39,7 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
         "matrix": matrix.run,
         "jose": vectors_of_others.run,
     },
-    "history": {},
+    "history": {
+        "properties": properties.run,
+    },
 }

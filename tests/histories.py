@@ -1,0 +1,464 @@
+"""Random histories of real commands on a real ledger, and what must hold of every one: the state machine.
+
+Live, after each append: what the views hold and what every token is worth is what the models say (model.py, worth.py). At the
+end, of the whole log: folded again one event at a time, in random pieces and all at once it gives the same tables; and what was
+answered live, the same question as of that position, the same question to views folded up to it, and the model agree.
+"""
+
+import asyncio
+import itertools
+import random
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar, cast
+from uuid import UUID
+
+import psycopg
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+from ledger import genesis
+from ledger.builtin import LEDGER_API
+from ledger.database import connect
+from ledger.decisions import Decision, Question, Reference, decide
+from ledger.errors import LedgerError
+from ledger.execute import Pool
+from ledger.log import Command, append
+from ledger.standing import standing_of
+from projections.install import install_views
+from projections.lookup import Found, look_up
+from projections.reading import Keys, read_state
+from projections.reference import ReferenceKeeper
+from projections.replay import replay
+from tests import deeds, model
+from tests.builders import NOON, envelope
+from tests.clock import put_clock
+from tests.deeds import Deed, Make, Scene
+from tests.model import Recorded
+from tests.stored import expected, stored
+from tests.worth import METHODS, TARGETS, Asked, Past
+
+Answer = TypeVar("Answer")
+
+SCRATCH: Final = "views_scratch"
+STEPS: Final = 30
+NO_TOKEN: Final = UUID(int=0)
+TICK: Final = timedelta(microseconds=1)
+PASSING: Final = (timedelta(seconds=1), timedelta(seconds=31), timedelta(hours=2))
+# Every row of every view, in a form that can be compared.
+ROWS: Final = " UNION ALL ".join(
+    f"SELECT '{view}' AS view, t.position AS position, to_jsonb(t)::text AS row FROM views.{view} t" for view in model.VIEWS
+)
+# The scratch views under the name that everything reads, and the folds that make them.
+IN_THEIR_PLACE: Final = (
+    "ALTER SCHEMA views RENAME TO views_aside",
+    "ALTER SCHEMA views_scratch RENAME TO views",
+    "SET LOCAL search_path = views, ledger, pg_temp",
+    "SAVEPOINT empty",
+)
+
+Rows = set[tuple[str, int, str]]
+
+
+@dataclass
+class Tally:
+    """What was done over all histories."""
+
+    histories: int = 0
+    events: int = 0
+    refused: int = 0
+    live: int = 0
+    as_of: int = 0
+    cuts: int = 0
+    replays: int = 0
+
+
+class OneConnection:
+    """A pool that gives the same connection each time."""
+
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+        self._connection = connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """Give it."""
+        yield self._connection
+
+
+def pool_of(connection: AsyncConnection[TupleRow]) -> Pool:
+    """Answer a pool of this connection alone."""
+    return cast("Pool", OneConnection(connection))
+
+
+class Ledger:
+    """A ledger that is emptied for each history, as a superuser can who turns the triggers off. Its clock is a test's."""
+
+    def __init__(self, superuser: str, ledger_owner: str, service: str, *, positions: int, tally: Tally) -> None:
+        """`positions`: as of how many positions of a history everything is asked again. `tally` is counted on."""
+        self.positions = positions
+        self.ledger_owner = ledger_owner
+        self.tally = tally
+        self._ids = itertools.count(1)
+        self._loop = asyncio.new_event_loop()
+        self._superuser = psycopg.connect(superuser, autocommit=True)
+        self._superuser.execute("SET session_replication_role = replica")
+        with psycopg.connect(ledger_owner) as connection:
+            install_views(connection, SCRATCH)
+        self.service = self.run(connect(service))
+        self.owner = self.run(connect(ledger_owner))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.run(self.service.close())
+        self.run(self.owner.close())
+        self._superuser.close()
+        self._loop.close()
+
+    def run(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
+        """Run to the end."""
+        return self._loop.run_until_complete(coroutine)
+
+    def new_id(self) -> UUID:
+        """Answer an id that no history had: the evaluator keeps a subject's rules by its id and their position."""
+        return UUID(int=next(self._ids))
+
+    def set_clock(self, now: datetime) -> None:
+        """Stop the clock at an instant."""
+        self._superuser.execute("UPDATE ledger.test_clock SET stopped_at = %s", (now,))
+
+    def stored(self) -> dict[str, list[str]]:
+        """Answer the rows of the live views."""
+        return stored(self._superuser, "views", 1)
+
+    def empty(self) -> None:
+        """Take every event and row away."""
+        tables = self._superuser.execute(
+            "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('views', %s)"
+            " UNION ALL SELECT 'ledger', t FROM unnest(ARRAY['events', 'streams', 'commands', 'batches']) AS t",
+            (SCRATCH,),
+        ).fetchall()
+        names = sql.SQL(", ").join(sql.Identifier(schema, table) for schema, table in tables)
+        self._superuser.execute(sql.SQL("TRUNCATE {}").format(names))
+
+
+@contextmanager
+def ledger_for_histories(
+    superuser: str, ledger_owner: str, service: str, *, positions: int, tally: Tally | None = None
+) -> Iterator[Ledger]:
+    """Give a ledger to machines; the database is installed."""
+    put_clock(ledger_owner)
+    with closing(Ledger(superuser, ledger_owner, service, positions=positions, tally=tally or Tally())) as ledger:
+        yield ledger
+
+
+@dataclass(frozen=True)
+class Live:
+    """What was answered when `position` was the head."""
+
+    position: int
+    asked: Asked
+    decision: Decision
+
+
+class Histories(RuleBasedStateMachine):
+    """One history, and what must hold of it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__()
+        self.ledger = ledger
+        self.past = Past()
+        self.log: list[Recorded] = []
+        self.recorded_at: dict[int, datetime] = {0: NOON}
+        self.now = NOON
+        self.answered: list[Live] = []
+        self.replayed = False
+        self.choices = random.Random(0)
+        self.keeper = ReferenceKeeper(pool_of(ledger.service))
+        ledger.empty()
+        ledger.set_clock(self.now)
+
+    # ------------------------------------------------------------------------------------------------------- what happens
+
+    @initialize(choices=st.integers(0, 2**16))
+    def begins(self, choices: int) -> None:
+        self.choices = random.Random(choices)
+        keys = [deeds.new_key(self.ledger.new_id(), use, self.now) for use in ("sig", "enc")]
+        opened = genesis.genesis(
+            self.now,
+            log_id=self.ledger.new_id(),
+            keys=keys,
+            administrator_id=self.ledger.new_id(),
+            administrator_name_id=self.ledger.new_id(),
+            sealed_profile=b"profile",
+            sealed_password=b"password",
+        )
+        streams = list(dict.fromkeys(event.stream for event in opened))
+        self.perform(Deed(Keys(other_streams=streams), lambda state, now: opened))
+        for deed in deeds.first_deeds(self.ledger.new_id, *(key.key_id for key in keys)):
+            self.perform(deed)
+
+    @rule(data=st.data(), make=st.sampled_from(deeds.OF_TOKENS))
+    def of_tokens(self, data: st.DataObject, make: Make) -> None:
+        self.perform(self.made(make, data))
+
+    @rule(data=st.data(), make=st.sampled_from(deeds.OF_TOKENS))
+    def of_tokens_again(self, data: st.DataObject, make: Make) -> None:
+        self.perform(self.made(make, data))
+
+    @rule(data=st.data(), make=st.sampled_from(deeds.OF_SUBJECTS))
+    def of_subjects(self, data: st.DataObject, make: Make) -> None:
+        self.perform(self.made(make, data))
+
+    @rule(data=st.data(), make=st.sampled_from(deeds.OF_REFERENCE))
+    def of_reference(self, data: st.DataObject, make: Make) -> None:
+        self.perform(self.made(make, data))
+
+    @rule(data=st.data(), make=st.sampled_from(deeds.OF_STOPS))
+    def of_stops(self, data: st.DataObject, make: Make) -> None:
+        self.perform(self.made(make, data))
+
+    @rule(data=st.data(), make=st.sampled_from(deeds.OF_KEYS))
+    def of_keys(self, data: st.DataObject, make: Make) -> None:
+        self.perform(self.made(make, data))
+
+    @rule(data=st.data(), makes=st.lists(st.sampled_from(deeds.EVERY), min_size=2, max_size=4))
+    def together(self, data: st.DataObject, makes: Sequence[Make]) -> None:
+        """Several commands, each decided without the others, in one append."""
+        self.perform(*(self.made(make, data) for make in makes))
+
+    @rule(data=st.data())
+    def time_passes(self, data: st.DataObject) -> None:
+        """A second, until a rotation is no retry any more, until a key is known to verifiers; or until something ends, or to
+        just before."""
+        ends = [end for end in self.ends() if end > self.now][:2]
+        instants = [self.now + by for by in PASSING] + [instant for end in ends for instant in (end, end - TICK)]
+        self.now = max(self.now, data.draw(st.sampled_from(instants), "to"))
+        self.ledger.set_clock(self.now)
+        self.ask_live()
+
+    @precondition(lambda self: not self.replayed)
+    @rule()
+    def views_are_rebuilt(self) -> None:
+        """Replay puts views in the place of the live ones that say the same; on go the appends."""
+        report = replay(self.ledger.ledger_owner)
+        assert not report.differences
+        self.replayed = True
+        self.ledger.tally.replays += 1
+        self.ask_live()
+
+    def made(self, make: Make, data: st.DataObject) -> Deed:
+        return make(Scene(self.past, self.now, self.ledger.new_id, lambda strategy: data.draw(strategy)))
+
+    def ends(self) -> list[datetime]:
+        """Answer the instants from which something is otherwise, without an event."""
+        past = self.past
+        paused = (past.token_states, past.families, past.subjects, past.clients, past.apis)
+        ends = {row.status_until for rows in paused for row in cast("Mapping[UUID, Any]", rows).values()}
+        ends |= {family.idle_expires_at for family in past.families.values()}
+        return sorted({end for end in ends if end is not None} | {token.expires_at for token in past.tokens.values()})
+
+    def perform(self, *waiting: Deed) -> None:
+        """Read and decide each, append all in one batch; what was a conflict in it is decided again."""
+        self.ledger.run(self._perform(waiting))
+        self.ask_live()
+
+    async def _perform(self, waiting: Sequence[Deed]) -> None:
+        while waiting:
+            decided: list[tuple[Deed, Command]] = []
+            for deed in waiting:
+                reading = await read_state(pool_of(self.ledger.service), deed.keys)
+                assert reading.instant == self.now
+                assert reading.position == self.past.position
+                try:
+                    events = deed.decide(reading.state, reading.instant)
+                except LedgerError:
+                    self.ledger.tally.refused += 1
+                    continue
+                if events:
+                    decided.append((deed, Command(envelope(actor=deed.actor), reading.versions, events)))
+            if not decided:
+                return
+            outcomes = await append(self.ledger.service, [command for _, command in decided])
+            assert outcomes[0].outcome == "recorded"
+            for (deed, command), outcome in zip(decided, outcomes, strict=True):
+                if outcome.outcome == "recorded":
+                    assert outcome.first_position == self.past.position + 1
+                    for position, event in enumerate(command.events, self.past.position + 1):
+                        self.log.append(Recorded(position, event, deed.actor))
+                        self.past.take(self.log[-1])
+                        self.recorded_at[position] = self.now
+            waiting = [deed for (deed, _), outcome in zip(decided, outcomes, strict=True) if outcome.outcome == "conflict"]
+
+    # ------------------------------------------------------------------------------------------------------ what must hold
+
+    def ask_live(self) -> None:
+        """Ask about every token, as a worker does that has been there from the start, and keep what was answered."""
+        asked = self.questions_about([*self.past.tokens, NO_TOKEN], self.past, self.now)
+        decisions = self.ledger.run(self._ask(asked, self.ledger.service, self.keeper, None, self.past))
+        self.answered += [Live(self.past.position, *answer) for answer in zip(asked, decisions, strict=True)]
+        self.ledger.tally.live += len(asked)
+        tokens = "SELECT token_id FROM views.current_tokens"
+        permissions = "SELECT subject_id, api_id, role_id, effect, path, position FROM views.current_permissions"
+        assert {row[0] for row in self.ledger.run(_rows(self.ledger.service, tokens))} == self.past.current_tokens(self.now)
+        assert set(self.ledger.run(_rows(self.ledger.service, permissions))) == self.past.current_permissions()
+
+    def questions_about(self, token_ids: Sequence[UUID], past: Past, now: datetime) -> list[Asked]:
+        """Answer questions about each of these tokens, of those that are there several."""
+        asked: list[Asked] = []
+        choose = self.choices.choice
+        for token_id in token_ids:
+            token = past.tokens.get(token_id)
+            own = [LEDGER_API] if token is None else token.api_ids
+            for api_ids in [own] if token is None or token.kind == "refresh" else [own, own, [LEDGER_API, *past.apis]]:
+                secret_matches = choose([True] * 19 + [False])
+                asked.append(Asked(token_id, choose(api_ids), choose(METHODS), choose(list(TARGETS)), secret_matches, now))
+        return asked
+
+    async def _ask(
+        self,
+        asked: Sequence[Asked],
+        connection: AsyncConnection[TupleRow],
+        keeper: ReferenceKeeper,
+        position: int | None,
+        past: Past,
+    ) -> list[Decision]:
+        """Ask what the service asks, now (`position` None) or as of a position, and compare each answer with the model's."""
+        if not asked:
+            return []
+        (now,) = {question.instant for question in asked}
+        token_ids = list(dict.fromkeys(question.token_id for question in asked))
+        instant = None if position is None else now
+        found = dict(zip(token_ids, await look_up(connection, token_ids, position=position, instant=instant), strict=True))
+        first = found[token_ids[0]]
+        reference = await keeper.at(first.reference_position)
+        assert reference is not None
+        for token_id, of_token in found.items():
+            assert (of_token.position, of_token.instant) == (past.position, now)
+            if of_token.token is not None:
+                standing = standing_of(of_token.token, reference, now)
+                said = standing.state, standing.reason, standing.api_ids
+                assert said == past.standing(past.tokens[token_id], now), f"token {token_id} as of {past.position}"
+        decisions = [_decided(question, found[question.token_id], reference) for question in asked]
+        for question, decision in zip(asked, decisions, strict=True):
+            worth = past.worth(question)
+            said_worth = decision.reason, decision.rule, decision.evidence.get("rule"), decision.missing
+            expected = worth.reason, worth.rule, worth.rule_position, worth.missing
+            assert said_worth == expected, f"as of {past.position}: {question}"
+            assert decision.allowed == (worth.reason == "allowed")
+        return decisions
+
+    def teardown(self) -> None:
+        if sys.exc_info()[0] is None and self.log:
+            self.ledger.run(self._look_back())
+            self.ledger.tally.histories += 1
+            self.ledger.tally.events += len(self.log)
+
+    async def _look_back(self) -> None:
+        live = await _all_rows(self.ledger.service)
+        assert self.ledger.stored() == expected(self.log)
+        head = self.past.position
+        sampled = {0, head, *self.choices.sample(range(1, head + 1), min(self.ledger.positions, head))}
+        async with scratch_views(self.ledger.owner) as scratch:
+            await self._look_back_to(sampled, live)
+            # The same log once more, all at once and in random pieces.
+            for cuts in ({head}, {head, *self.choices.sample(range(1, head), min(head - 1, self.choices.randint(1, 12)))}):
+                await scratch.execute("ROLLBACK TO SAVEPOINT empty")
+                first = 1
+                for last in sorted(cuts):
+                    await scratch.execute("SELECT fold(%s, %s)", (first, last))
+                    first = last + 1
+                assert await _all_rows(scratch) == live, f"folded in pieces that end at {sorted(cuts)}"
+                self.ledger.tally.cuts += len(cuts)
+
+    async def _look_back_to(self, sampled: set[int], live: Rows) -> None:
+        """Fold the log one event at a time; at the sampled positions compare, and ask as of them."""
+        answered: dict[int, list[Live]] = {}
+        for answer in self.answered:
+            answered.setdefault(answer.position, []).append(answer)
+        ends = self.ends()
+        past = Past()
+        for recorded in [None, *self.log]:
+            if recorded is not None:
+                past.take(recorded)
+                await self.ledger.owner.execute("SELECT fold(%s, %s)", (past.position, past.position))
+                self.ledger.tally.cuts += 1
+            position = past.position
+            if position not in sampled:
+                continue
+            upto = {row for row in live if row[1] <= position}
+            assert await _all_rows(self.ledger.owner) == upto, f"folded one by one up to {position}"
+            # What was answered live, at its instant; and what was not asked then, at an instant where something ends.
+            again: dict[datetime, list[Live | Asked]] = {}
+            for answer in answered.get(position, []):
+                again.setdefault(answer.asked.instant, []).append(answer)
+            instant = self.choices.choice([self.recorded_at[position], *ends, *(end - TICK for end in ends)])
+            again.setdefault(instant, []).extend(self.questions_about([*self.past.tokens, NO_TOKEN], past, instant))
+            for asked in again.values():
+                await self._compare(position, asked, past)
+
+    async def _compare(self, position: int, again: Sequence[Live | Asked], past: Past) -> None:
+        """Ask as of a position: the whole log, and views that go no further. Both answer alike, and as was answered live."""
+        asked = [question.asked if isinstance(question, Live) else question for question in again]
+        service, owner = self.ledger.service, self.ledger.owner
+        of_log = await self._ask(asked, service, ReferenceKeeper(pool_of(service)), position, past)
+        of_prefix = await self._ask(asked, owner, ReferenceKeeper(pool_of(owner)), position, past)
+        assert of_log == of_prefix, f"as of {position}"
+        for question, decision in zip(again, of_log, strict=True):
+            assert not isinstance(question, Live) or question.decision == decision, f"live and as of {position}"
+        self.ledger.tally.as_of += len(asked)
+
+
+def run_histories(ledger: Ledger, histories: int, *, at_random: int | None = None) -> None:
+    """Run so many histories, the same ones each time or those of a seed; raises what the first that does not hold raised."""
+    # Not made smaller: it takes minutes, and a history that is found by its seed is found again.
+    how = settings(
+        max_examples=histories,
+        stateful_step_count=STEPS,
+        phases=[Phase.generate],
+        derandomize=at_random is None,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+
+    def machine() -> Histories:
+        return Histories(ledger)
+
+    machines = machine if at_random is None else seed(at_random)(machine)
+    run_state_machine_as_test(cast("type[Histories]", machines), settings=how)
+
+
+def _decided(asked: Asked, found: Found, reference: Reference) -> Decision:
+    # What is the subject's own stands for its id in the model's paths.
+    own = "own" if found.token is None else str(found.token.subject_id)
+    target = asked.target.replace("/own", f"/{own}")
+    secret_matches = asked.secret_matches
+    question = Question(asked.api_id, asked.method, target, secret_matches, found.instant, found.position)
+    return decide(question, found.token, reference)
+
+
+async def _rows(connection: AsyncConnection[TupleRow], statement: Any) -> list[TupleRow]:
+    return await (await connection.execute(statement)).fetchall()
+
+
+async def _all_rows(connection: AsyncConnection[TupleRow]) -> Rows:
+    return {(view, position, row) for view, position, row in await _rows(connection, ROWS)}
+
+
+@asynccontextmanager
+async def scratch_views(owner: AsyncConnection[TupleRow]) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    """Let `views` mean empty ones, in a transaction that is rolled back: what reads the live ones reads these."""
+    await owner.execute("BEGIN")
+    try:
+        for statement in IN_THEIR_PLACE:
+            await owner.execute(statement)
+        yield owner
+    finally:
+        await owner.execute("ROLLBACK")
