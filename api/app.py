@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -114,6 +115,9 @@ def make_app(service: Service) -> App[Request, Response]:
 
     async def start() -> None:
         await service.start()
+        # What is there now stays: without this the collector looks at all of it every ten thousand requests, for 40 ms.
+        gc.collect()
+        gc.freeze()
         housekeeping.append(asyncio.create_task(service.keep_house(), name="housekeeping"))
 
     async def stop() -> None:
