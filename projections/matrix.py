@@ -19,13 +19,18 @@ _BY_ANOTHER: Final = "(h.metadata #>> '{actor,id}' IN (h.payload ->> 'subject_id
 
 Views = Mapping[str, LiteralString]
 
+# Views of what stands in the envelope of any event.
+_OF_EVERY_TYPE: Final[Views] = {
+    "acts": "h.metadata #>> '{actor,authenticated_by}' ^@ 'token '",
+    "consequences": "h.metadata ->> 'causation' IS NOT NULL",
+}
+
 
 def _all(types: Iterable[str], views: Views) -> dict[str, Views]:
     return dict.fromkeys(types, views)
 
 
-# By type: the views it makes rows in, each with the condition.
-FOLDED: Final[Mapping[str, Views]] = {
+_OF_SOME_TYPES: Final[Mapping[str, Views]] = {
     "log_opened": {"logs": ALWAYS, "audit_entries": _NAMES_SOMEBODY},
     "partition_archived": {"archived_partitions": ALWAYS, "audit_entries": _NAMES_SOMEBODY},
     "tokens_archived": {"archived_tokens": ALWAYS, "audit_entries": _NAMES_SOMEBODY},
@@ -83,6 +88,8 @@ FOLDED: Final[Mapping[str, Views]] = {
     ),
     **_all(("login_locked_out", "login_unlocked"), {"lockouts": ALWAYS, "audit_entries": _NAMES_SOMEBODY}),
 }
+# By type: the views it makes rows in, each with the condition.
+FOLDED: Final[Mapping[str, Views]] = {tag: {**views, **_OF_EVERY_TYPE} for tag, views in _OF_SOME_TYPES.items()}
 VIEWS: Final = frozenset(view for views in FOLDED.values() for view in views)
 
 

@@ -382,11 +382,13 @@ def _verify_matrix(connection: Connection[TupleRow], view: str, found: _Found) -
     types_by_condition: dict[LiteralString, list[str]] = {}
     for event_type, condition in conditions.items():
         types_by_condition.setdefault(condition, []).append(event_type)
-    expected = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT h.position FROM {history} h WHERE h.type = ANY ({types}) AND {condition}").format(
-            history=sql.Identifier(SCRATCH, "history"), types=sql.Literal(types), condition=sql.SQL(condition)
-        )
-        for condition, types in types_by_condition.items()
+    expected = sql.SQL("SELECT NULL::bigint AS position WHERE false") + sql.Composed(
+        [
+            sql.SQL(" UNION ALL SELECT h.position FROM {history} h WHERE h.type = ANY ({types}) AND {condition}").format(
+                history=sql.Identifier(SCRATCH, "history"), types=sql.Literal(types), condition=sql.SQL(condition)
+            )
+            for condition, types in types_by_condition.items()
+        ]
     )
     statement = sql.SQL(
         "SELECT count(*) OVER () AS total, coalesce(e.position, r.position) AS position, e.position IS NULL AS surplus"
