@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from uuid import uuid4
 import psycopg
 from psycopg.rows import TupleRow
 
+from tests.acceptance.asking import WAYS, ask, read_decision
 from tests.acceptance.history import Change, Decision, Issued, Level, Target, Verb, Violation, judge
 from tests.acceptance.ledgers import DATABASE, Ledger, running_ledger
 from tests.acceptance.points import FellShort, Shown, Stage
@@ -277,7 +278,7 @@ class _Load:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             async with self._wire(wire) as over:
-                answered = await self._attempt(over, "POST", path, headers, body=body)
+                answered = await self._answered(over.request("POST", path, headers, body=body))
             if answered is not None and answered.status == status:
                 return answered
             if answered is not None:
@@ -316,24 +317,12 @@ class _Load:
     async def _decide(self, wire: Wire, token_id: str) -> bool:
         """Ask in one of three ways and record the answer; False where there was none."""
         asker, string = self._world.asker, self._recorded.strings[token_id]
-        assert asker.secret is not None
-        way = random.choice(("evaluation", "gateway", "introspection"))
+        way = random.choice(WAYS)
         invoked_at = time.monotonic()
-        if way == "evaluation":
-            question = {
-                "subject": {"type": "token", "id": string},
-                "action": {"name": "GET"},
-                "resource": {"type": "route", "id": "/orders/7"},
-            }
-            answered = await self._attempt(wire, "POST", "/access/v1/evaluation", basic(*asker.auth), body=question)
-        elif way == "gateway":
-            headers = {"Ledger-Gateway-Key": asker.secret, "X-Original-Method": "GET", "X-Original-URI": "/orders/7"}
-            answered = await self._attempt(wire, "GET", "/gateway/nginx", headers | {"Authorization": f"Bearer {string}"})
-        else:
-            answered = await self._attempt(wire, "POST", "/oauth/introspect", basic(*asker.auth), form={"token": string})
+        answered = await self._answered(ask(wire, asker, string, way))
         if answered is None:
             return False
-        read = _read_decision(way, answered)
+        read = read_decision(way, answered)
         if read is None:
             self._recorded.refused.append(f"{way} answered {_text(answered)}")
             return False
@@ -342,19 +331,10 @@ class _Load:
         self._recorded.decisions.append(Decision(token_id, invoked_at, time.monotonic(), position, allowed, said))
         return True
 
-    async def _attempt(
-        self,
-        wire: Wire,
-        method: str,
-        path: str,
-        headers: dict[str, str],
-        *,
-        body: dict[str, Any] | None = None,
-        form: dict[str, str] | None = None,
-    ) -> Answered | None:
+    async def _answered(self, request: Awaitable[Answered]) -> Answered | None:
         """Answer what the server says; None for no answer and 503."""
         try:
-            answered = await wire.request(method, path, headers, body=body, form=form)
+            answered = await request
         except Lost:
             self._recorded.counts["lost"] += 1
             return None
@@ -407,18 +387,6 @@ _FOLDERS: Final[dict[Level, str]] = {"token": "tokens", "family": "families", "s
 
 def _text(answered: Answered) -> str:
     return f"{answered.status} {answered.body.decode(errors='replace')[:200]}"
-
-
-def _read_decision(way: str, answered: Answered) -> tuple[int, bool, str] | None:
-    """Answer position, answer and reason; None for what is no decision."""
-    if way == "gateway" and answered.status in (200, 401, 403) and "ledger-position" in answered.headers:
-        return int(answered.headers["ledger-position"]), answered.status == 200, answered.headers["ledger-reason"]
-    if way != "gateway" and answered.status == 200:
-        body: dict[str, Any] = answered.json()
-        if way == "introspection":
-            return body["position"], body["active"], "active" if body["active"] else "inactive"
-        return body["context"]["position"], body["decision"], body["context"]["reason"]
-    return None
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from tests.acceptance import (
     matrix,
     properties,
     refreshes,
+    replaying,
     rotation,
     vectors_of_others,
 )
@@ -41,5 +42,6 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
     },
     "history": {
         "properties": properties.run,
+        "replay": replaying.run,
     },
 }
