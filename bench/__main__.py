@@ -31,19 +31,23 @@ from bench.load import Measured, NoLoader, Request, find_wrk, run_load, write_re
 from ledger.embedded import EmbeddedPostgres
 from tests.serving import free_port, served, wait_until_answers
 
-HELLO: Final = "hello-world, the bare worker"
+BARE: Final = "hello-world, the bare worker"
+FALCON: Final = "hello-world, Falcon on it"
+QUERY: Final = "the query of a decision alone (pgbench)"
 INSERT: Final = "plain INSERT and commit (pgbench)"
+APPEND: Final = "the append alone, batches as of opaque issues (pgbench)"
+FLOORS: Final = (BARE, FALCON, QUERY, INSERT, APPEND)
 DATABASE: Final = "token_ledger"
 WIDTH: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is measured; `measure` takes connections and seconds. `writes`: has the plain INSERT for a second floor."""
+    """What is measured; `measure` takes connections and seconds. `beside`: its second floor, by its label."""
 
     label: str
     measure: Callable[[int, int], Measured]
-    writes: bool = False
+    beside: str | None = None
 
 
 @dataclass(slots=True)
@@ -52,10 +56,11 @@ class Figures:
 
     label: str
     connections: int
-    writes: bool
+    beside: str | None
     rounds: list[Measured] = field(default_factory=list)
-    of_hello: list[float] = field(default_factory=list)
-    of_insert: list[float] = field(default_factory=list)
+    of_bare: list[float] = field(default_factory=list)
+    of_falcon: list[float] = field(default_factory=list)
+    of_own: list[float] = field(default_factory=list)
 
     def answer(self) -> dict[str, object]:
         """Answer the figures as they are printed."""
@@ -67,8 +72,10 @@ class Figures:
             "per_second": round(statistics.median(rates)),
             "lowest": round(min(rates)),
             "highest": round(max(rates)),
-            "of_hello": round(statistics.median(self.of_hello), 3),
-            "of_insert": round(statistics.median(self.of_insert), 2) if self.writes else None,
+            "of_bare": round(statistics.median(self.of_bare), 3),
+            "of_falcon": round(statistics.median(self.of_falcon), 3),
+            "beside": self.beside,
+            "of_own": round(statistics.median(self.of_own), 2) if self.beside else None,
             "median_ms": round(statistics.median(measured.median_ms for measured in self.rounds), 2),
             "p99_ms": round(statistics.median(p99s), 2) if p99s else None,
             "answers": sum(measured.checked for measured in self.rounds),
@@ -96,7 +103,7 @@ def main(connections: str, seconds: int, rounds: int, workers: int, tokens: int,
     with tempfile.TemporaryDirectory(prefix="token-ledger-bench-") as folder, running(Path(folder), workers) as bench:
         console.print(f"Issuing {tokens:,} tokens of each strategy ...")
         facts = machine(bench.server, workers, tokens)
-        rows = [row for row in bench.rows(tokens) if row.label in (HELLO, INSERT) or re.search(only, row.label)]
+        rows = [row for row in bench.rows(tokens) if row.label in FLOORS or re.search(only, row.label)]
         figures = measure(rows, counts, seconds, rounds, console)
     answers = [each.answer() for each in figures]
     if as_json:
@@ -115,28 +122,40 @@ def main(connections: str, seconds: int, rounds: int, workers: int, tokens: int,
 
 def measure(rows: list[Row], counts: list[int], seconds: int, rounds: int, console: Console) -> list[Figures]:
     """Measure every row at every number of connections, once a round."""
-    figures = {(row.label, count): Figures(row.label, count, row.writes) for row in rows for count in counts}
+    figures = {(row.label, count): Figures(row.label, count, row.beside) for row in rows for count in counts}
     with Progress(console=console) as progress:
         task = progress.add_task("Measuring", total=len(figures) * rounds)
         for _ in range(rounds):
             for count in counts:
-                floors: dict[str, float] = {}
+                rates: dict[str, float] = {}
                 for row in rows:
                     measured = row.measure(count, seconds)
-                    floors[row.label] = measured.per_second
-                    each = figures[row.label, count]
-                    each.rounds.append(measured)
-                    each.of_hello.append(measured.per_second / floors[HELLO])
-                    if row.writes:
-                        each.of_insert.append(measured.per_second / floors[INSERT])
+                    rates[row.label] = measured.per_second
+                    figures[row.label, count].rounds.append(measured)
                     progress.advance(task)
+                for row in rows:
+                    each = figures[row.label, count]
+                    each.of_bare.append(rates[row.label] / rates[BARE])
+                    each.of_falcon.append(rates[row.label] / rates[FALCON])
+                    if row.beside is not None:
+                        each.of_own.append(rates[row.label] / rates[row.beside])
     return list(figures.values())
 
 
 def table(answers: list[dict[str, object]]) -> Table:
     """Make the table of the answers of Figures."""
     made = Table(title="A second of Token Ledger")
-    for name in ("what", "connections", "a second", "lowest-highest", "of hello-world", "of INSERT", "median ms", "p99 ms"):
+    for name in (
+        "what",
+        "connections",
+        "a second",
+        "lowest-highest",
+        "of bare",
+        "of Falcon",
+        "of its floor",
+        "median ms",
+        "p99 ms",
+    ):
         made.add_column(name, justify="left" if name == "what" else "right", no_wrap=True)
     made.add_column("answers checked", justify="right", no_wrap=True)
     made.add_column("wrong", justify="right", no_wrap=True)
@@ -149,8 +168,9 @@ def table(answers: list[dict[str, object]]) -> Table:
             str(answer["connections"]),
             f"{answer['per_second']:,}",
             f"{answer['lowest']:,}-{answer['highest']:,}",
-            f"{answer['of_hello']:.0%}",
-            "" if answer["of_insert"] is None else f"{answer['of_insert']:.2f}",
+            f"{answer['of_bare']:.0%}",
+            f"{answer['of_falcon']:.0%}",
+            "" if answer["of_own"] is None else f"{answer['of_own']:.0%}",
             f"{answer['median_ms']:.2f}",
             "" if answer["p99_ms"] is None else f"{answer['p99_ms']:.1f}",
             f"{answer['answers']:,}",
@@ -181,22 +201,26 @@ class Bench:
         commits = Commits(self.server, DATABASE, self.folder)
         hello = Request("GET", "/bare", {}, contains="world")
         falcon = Request("GET", "/hello", {}, contains="world")
+        issue_opaque = self._row("issue, opaque", self.service, ledger.issue("opaque"))
         return [
-            self._row(HELLO, self.hello, [hello]),
-            self._row("hello-world, Falcon on it", self.hello, [falcon]),
-            *(self._row(f"decision, gateway, {s}", self.service, ledger.gateway(known[s])) for s in STRATEGIES),
-            self._row("decision, AuthZEN, opaque", self.service, ledger.evaluation(known["opaque"])),
-            self._row("introspection, opaque", self.service, ledger.introspection(known["opaque"])),
-            Row(INSERT, commits.insert, writes=True),
-            Row("the log alone: one appender", commits.append, writes=True),
-            *(self._row(f"issue, {s}", self.service, ledger.issue(s), writes=True) for s in STRATEGIES),
-            self._row("issue, client_credentials, opaque", self.service, ledger.client_credentials(), writes=True),
-            Row("rotation of a one-time token", self._rotate, writes=True),
+            self._row(BARE, self.hello, [hello]),
+            self._row(FALCON, self.hello, [falcon]),
+            Row(QUERY, commits.query),
+            *(self._row(f"decision, gateway, {s}", self.service, ledger.gateway(known[s]), QUERY) for s in STRATEGIES),
+            self._row("decision, AuthZEN, opaque", self.service, ledger.evaluation(known["opaque"]), QUERY),
+            self._row("introspection, opaque", self.service, ledger.introspection(known["opaque"]), QUERY),
+            Row(INSERT, commits.insert),
+            Row("the log alone: one appender", commits.append, INSERT),
+            Row("issue, opaque", commits.counting_batches(issue_opaque.measure), APPEND),
+            Row(APPEND, commits.append_alone, INSERT),
+            *(self._row(f"issue, {s}", self.service, ledger.issue(s), APPEND) for s in STRATEGIES if s != "opaque"),
+            self._row("issue, client_credentials, opaque", self.service, ledger.client_credentials(), APPEND),
+            Row("rotation of a one-time token", self._rotate, APPEND),
         ]
 
-    def _row(self, label: str, url: str, requests: list[Request], *, writes: bool = False) -> Row:
+    def _row(self, label: str, url: str, requests: list[Request], beside: str | None = None) -> Row:
         file = write_requests(self.folder / f"{label}.requests", url, requests)
-        return Row(label, lambda count, seconds: run_load(url, file, connections=count, seconds=seconds), writes)
+        return Row(label, lambda count, seconds: run_load(url, file, connections=count, seconds=seconds), beside)
 
     def _rotate(self, count: int, seconds: int) -> Measured:
         file = self.folder / "rotation.requests"

@@ -1,6 +1,6 @@
-"""The floors under every write: commits by pgbench on the same server with the same durability, and our log alone.
+"""The floors beneath HTTP: what pgbench does on the same server with the same durability, and our appender alone.
 
-Neither has HTTP in it; the first has no Python either.
+pgbench has no Python in it: the query of a decision, one row inserted a commit, and our append called in batches.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import re
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from ledger.embedded import EmbeddedPostgres
 from ledger.events import TokenIssued, read_event
 from ledger.identifiers import uuid7
 from ledger.log import Actor, Command, Envelope
+from projections.lookup import LOOKUP
 
 # A row as large as the event of an issue, one a transaction, to a table with one index.
 PREPARE: Final = """
@@ -33,6 +35,37 @@ CREATE TABLE bench_floor (position bigint GENERATED ALWAYS AS IDENTITY PRIMARY K
 INSERT: Final = """
 INSERT INTO bench_floor (stream, payload, metadata) SELECT gen_random_uuid(), b.payload, b.metadata FROM bench_event b;
 """
+# One token a query, each time another: what decisions would cost if none shared a query.
+LOOKUPS: Final = """
+\\set n random(1, {tokens})
+{lookup};
+"""
+# Issues as they were recorded, under new ids, in a batch: what the append alone can do.
+APPENDING: Final = """
+CREATE TABLE bench_tokens AS
+  SELECT row_number() OVER (ORDER BY t.position, t.token_id) AS n, t.token_id FROM views.tokens t LIMIT 10000;
+ALTER TABLE bench_tokens ADD PRIMARY KEY (n);
+GRANT SELECT ON bench_tokens TO ledger_service;
+CREATE FUNCTION bench_append(p_commands integer) RETURNS bigint LANGUAGE sql AS $$
+  WITH issue AS MATERIALIZED (
+      SELECT i.n, gen_random_uuid() AS command_id, gen_random_uuid() AS family_id, gen_random_uuid() AS token_id,
+          b.payload, b.metadata
+        FROM generate_series(1, p_commands) AS i(n) CROSS JOIN bench_event b),
+    event AS (
+      SELECT i.n, i.command_id, i.family_id, i.metadata || jsonb_build_object('command_id', i.command_id) AS metadata,
+          replace(replace(i.payload::text, i.payload ->> 'family_id', i.family_id::text),
+            i.payload -> 'tokens' -> 0 ->> 'token_id', i.token_id::text)::jsonb AS payload
+        FROM issue i)
+  SELECT count(*) FROM (SELECT array_agg(e.command_id ORDER BY e.n) AS command_ids,
+      array_agg(e.metadata ORDER BY e.n) AS metadata, array_agg(e.n ORDER BY e.n) AS numbers,
+      array_agg(e.family_id ORDER BY e.n) AS streams,
+      array_agg(0 ORDER BY e.n) AS versions, array_agg('token_issued'::text ORDER BY e.n) AS types,
+      array_agg(1::smallint ORDER BY e.n) AS shapes, array_agg(e.payload ORDER BY e.n) AS payloads FROM event e) AS b
+    CROSS JOIN LATERAL ledger.append(b.command_ids, b.metadata, b.numbers, b.streams, b.versions, b.numbers, b.streams,
+      b.types, b.shapes, b.payloads) AS a
+$$;
+"""
+BATCHES: Final = "SELECT count(*), coalesce(max(b.last_position), 0) FROM ledger.batches b"
 AN_ISSUE: Final = "SELECT e.payload::text FROM ledger.events e WHERE e.type = 'token_issued' ORDER BY e.position DESC LIMIT 1"
 
 
@@ -49,17 +82,57 @@ class Commits:
         self._script.write_text(INSERT)
         with psycopg.connect(self._owner, autocommit=True) as connection:
             connection.execute(PREPARE)
+            connection.execute(APPENDING)
+            tokens = connection.execute("SELECT count(*) FROM bench_tokens").fetchone()
             row = connection.execute(AN_ISSUE).fetchone()
         assert row is not None
+        assert tokens is not None
+        one = LOOKUP % {
+            "position": "NULL",
+            "instant": "NULL",
+            "token_ids": "ARRAY[(SELECT t.token_id FROM bench_tokens t WHERE t.n = :n)]",
+        }
+        self._lookups = folder / "lookups.sql"
+        self._lookups.write_text(LOOKUPS.format(tokens=tokens[0], lookup=" ".join(one.split())))
+        self._appends = folder / "appends.sql"
+        self._batch = 1
         issued = read_event(TokenIssued.TYPE, row[0])
         assert isinstance(issued, TokenIssued)
         self._issued = issued
 
+    def query(self, connections: int, seconds: int) -> Measured:
+        """Look one token up a query, by pgbench, under the settings of the service."""
+        return self._run_pgbench(self._lookups, self._service, connections, seconds)
+
     def insert(self, connections: int, seconds: int) -> Measured:
         """Insert one row a transaction, by pgbench."""
+        return self._run_pgbench(self._script, self._owner, connections, seconds)
+
+    def counting_batches(self, measure: Callable[[int, int], Measured]) -> Callable[[int, int], Measured]:
+        """Answer the same measurement, which remembers how many commands a batch had in the mean."""
+
+        def counted(connections: int, seconds: int) -> Measured:
+            with psycopg.connect(self._owner, autocommit=True) as connection:
+                before = connection.execute(BATCHES).fetchone()
+                measured = measure(connections, seconds)
+                after = connection.execute(BATCHES).fetchone()
+            assert before is not None
+            assert after is not None
+            self._batch = max(1, round((after[1] - before[1]) / max(1, after[0] - before[0])))
+            return measured
+
+        return counted
+
+    def append_alone(self, connections: int, seconds: int) -> Measured:
+        """Call the append over two connections with batches of that size, by pgbench; answer commands a second."""
+        self._appends.write_text(f"SELECT bench_append({self._batch});\n")
+        measured = self._run_pgbench(self._appends, self._owner, min(2, connections), seconds)
+        return replace(measured, per_second=measured.per_second * self._batch, checked=measured.checked * self._batch)
+
+    def _run_pgbench(self, script: Path, conninfo: str, connections: int, seconds: int) -> Measured:
         options = ["--no-vacuum", "--protocol=prepared", f"--client={connections}", "--jobs=2", f"--time={seconds}"]
         ended = subprocess.run(
-            [self._pgbench, *options, f"--file={self._script}", self._owner],
+            [self._pgbench, *options, f"--file={script}", conninfo],
             capture_output=True,
             text=True,
             timeout=seconds + 60,

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import bench.ledger
-from bench.__main__ import floor, main
+from bench.__main__ import APPEND, BARE, FALCON, INSERT, QUERY, floor, main
 from bench.load import Request, run_load, write_requests
 
 TINY = ["--rounds", "1", "--seconds", "1", "--workers", "1", "--tokens", "20", "--connections", "4"]
@@ -32,20 +32,24 @@ def test_the_bench_answers_every_row_with_its_floors_and_no_wrong_answer() -> No
     assert facts["workers"] == 1
     assert facts["PostgreSQL"].startswith("18")
     assert [row["what"] for row in rows] == [
-        "hello-world, the bare worker",
+        BARE,
+        FALCON,
+        QUERY,
         "decision, gateway, jwe",
         "decision, AuthZEN, opaque",
-        "plain INSERT and commit (pgbench)",
+        INSERT,
         "the log alone: one appender",
         "issue, opaque",
+        APPEND,
         "rotation of a one-time token",
     ]
     for row in rows:
         assert row["answers"] > 0, row
         assert row["wrong"] == row["failed"] == 0, row
         assert row["lowest"] <= row["per_second"] <= row["highest"], row
-        assert row["of_hello"] > 0, row
-        assert (row["of_insert"] is not None) == (row["what"] in [each["what"] for each in rows[3:]]), row
+        assert row["of_bare"] > 0, row
+        assert row["of_falcon"] > 0, row
+        assert (row["of_own"] is None) == (row["what"] in (BARE, FALCON, QUERY, INSERT)), row
 
 
 def test_the_bench_fails_when_the_ledger_says_something_else_of_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
