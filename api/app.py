@@ -23,6 +23,7 @@ from api.resources import (
     lockouts,
     login,
     me,
+    metrics,
     oauth,
     revocations,
     roles,
@@ -106,6 +107,7 @@ ROUTES: Final = (
     Route("/.well-known/jwks.json", wellknown.PublicKeys),
     Route("/healthz", wellknown.Health),
     Route("/readyz", wellknown.Health, "ready"),
+    Route("/metrics", metrics.Metrics),
 )
 
 
@@ -129,7 +131,7 @@ def make_app(service: Service) -> App[Request, Response]:
 
     app: App[Request, Response] = App(request_type=WholeRequest)
     app.add_middleware(Lifespan(start, stop))
-    app.add_middleware(RequestContext())
+    app.add_middleware(RequestContext(service.requests))
     # A path with a trailing slash is another path, for us as for the paths we decide on.
     app.req_options.strip_url_path_trailing_slash = False
     app.req_options.keep_blank_qs_values = True

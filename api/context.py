@@ -1,5 +1,6 @@
 """What goes with a request besides what was sent."""
 
+import time
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -7,11 +8,13 @@ from ledger.identifiers import uuid7
 
 
 class Context:
-    """`req.context`: the ids of the request, its body once it was read, whether the sender went before it was whole."""
+    """`req.context`: the ids of the request, its body once it was read, whether the sender went before it was whole, and when
+    it began, by the process's own clock."""
 
-    __slots__ = ("_correlation_id", "_request_id", "body", "cut_off")
+    __slots__ = ("_correlation_id", "_request_id", "began", "body", "cut_off")
 
     def __init__(self) -> None:
+        self.began = time.perf_counter()
         self.body: bytes | None = None
         self.cut_off = False
         self._request_id: UUID | None = None

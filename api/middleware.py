@@ -4,11 +4,13 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from itertools import chain
+from time import perf_counter
 from typing import Any, Final
 
 from falcon import HTTPNotFound
 from falcon.asgi import Request, Response
 
+from api.counting import RequestCounts
 from api.errors import PayloadTooLarge
 from ledger.paths import PathRefused, canonical
 
@@ -20,7 +22,10 @@ _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
 
 
 class RequestContext:
-    """Gives each request its ids and refuses what is too large."""
+    """Gives each request its ids, refuses what is too large, and counts what was answered."""
+
+    def __init__(self, counts: RequestCounts) -> None:
+        self._counts = counts
 
     async def process_request(self, req: Request, resp: Response) -> None:
         req.context.correlate(req.get_header("X-Correlation-Id"))
@@ -44,6 +49,7 @@ class RequestContext:
             resp.set_header("Cache-Control", "no-store")
         if req.path.startswith("/oauth/"):
             resp.set_header("Pragma", "no-cache")  # RFC 6749 section 5.1
+        self._counts.add(req.uri_template, resp.status_code, perf_counter() - req.context.began)
 
 
 class Lifespan:

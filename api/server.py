@@ -6,6 +6,7 @@ Ctrl-C does not reach it, and is stopped last; workers open their connections af
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ from gunicorn.app.base import BaseApplication
 from psycopg import sql
 from uvicorn_worker import UvicornWorker
 
-from api.app import make_app
+from api.app import ROUTES, make_app
+from api.counting import RequestCounts
 from api.first_start import FirstAdministrator, check_installed, check_service_role, prepare
 from api.protocol import Protocol
 from api.service import make_service
@@ -72,6 +74,9 @@ class Server(BaseApplication):  # type: ignore[misc] # gunicorn has no types
         self._conninfo = conninfo
         self._master = master
         self._ready = ready
+        # In memory that the workers, forked later, share; more places than workers, for those that end slowly.
+        self._requests = RequestCounts([route.path for route in ROUTES], 2 * settings.workers)
+        self._places: dict[int, int] = {}  # by the age of the worker
         super().__init__()
 
     def load_config(self) -> None:
@@ -91,13 +96,24 @@ class Server(BaseApplication):  # type: ignore[misc] # gunicorn has no types
             # A second way in, in the home folder, which nobody asked for and two servers would fight over.
             "control_socket_disable": True,
             "when_ready": lambda _arbiter: self._ready(),
+            "pre_fork": self._give_place,
+            "child_exit": self._take_back_place,
         }
         for name, value in values.items():
             self.cfg.set(name, value)
 
     def load(self) -> App[Request, Response]:
         """Make the application of one worker; runs after the fork."""
-        return make_app(make_service(self._settings, self._master, self._conninfo))
+        return make_app(make_service(self._settings, self._master, self._conninfo, self._requests))
+
+    def _give_place(self, _arbiter: Any, worker: Any) -> None:
+        """Before the fork: the worker counts its requests in a place that no other living one has."""
+        place = next(place for place in itertools.count() if place not in self._places.values())
+        self._places[worker.age] = place
+        self._requests.take(place)
+
+    def _take_back_place(self, _arbiter: Any, worker: Any) -> None:
+        self._places.pop(worker.age, None)
 
 
 class DatabaseAway(LedgerError):

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 
+from api.counting import RequestCounts
 from ledger.appender import Appender
 from ledger.database import make_pool, service_conninfo
 from ledger.errors import LedgerError
@@ -48,6 +49,7 @@ class Service:
     keyring: Keyring
     retry_keys: RetryKeys
     passwords: Passwords
+    requests: RequestCounts
 
     async def start(self) -> None:
         """Begin, with reference data and keys at hand before the first request.
@@ -115,8 +117,8 @@ class Service:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 
-def make_service(settings: Settings, master: MasterKey, conninfo: str) -> Service:
-    """Make the parts of a worker over `conninfo` (as ledger_service), not yet connected."""
+def make_service(settings: Settings, master: MasterKey, conninfo: str, requests: RequestCounts | None = None) -> Service:
+    """Make the parts of a worker over `conninfo` (as ledger_service), not yet connected. `requests`: shared with the others."""
     ordinary = service_conninfo(conninfo, statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS, application_name="token-ledger")
     patient = service_conninfo(
         conninfo, statement_timeout_seconds=APPEND_TIMEOUT_SECONDS, application_name="token-ledger append"
@@ -140,4 +142,5 @@ def make_service(settings: Settings, master: MasterKey, conninfo: str) -> Servic
             at_once=settings.password_hashes_at_once,
             waiting=settings.password_hashes_waiting,
         ),
+        requests=requests or RequestCounts(),
     )

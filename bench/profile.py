@@ -23,6 +23,7 @@ from rich.table import Table
 from api.app import make_app
 from api.asking import judge, read_presented
 from api.body import WholeRequest
+from api.counting import RequestCounts
 from api.middleware import RequestContext
 from api.service import Service, make_service
 from bench.floor import Hello
@@ -81,7 +82,7 @@ async def measure(
     plain: App[Request, Response] = App()
     plain.add_route("/gateway/nginx", Hello())
     middle: App[Request, Response] = App(request_type=WholeRequest)
-    middle.add_middleware(RequestContext())
+    middle.add_middleware(RequestContext(RequestCounts()))
     middle.add_route("/gateway/nginx", Hello())
     opaque = ledger.gateway(known["opaque"])
     rows: list[tuple[str, Callable[[], Iterator[Callable[[], Awaitable[Any]]]]]] = [

@@ -59,10 +59,11 @@ _OPERATIONS: Final = (
     "/v1/keys/{key_id}/revoke",
     "/v1/lockouts/{lockout_id}/unlock",
 )
+_METRICS: Final = ("GET", "/metrics")
 _RULES: Final[dict[UUID, tuple[tuple[str, str], ...]]] = {
-    ADMINISTRATOR_ROLE: (("*", "/v1/**"),),
-    OPERATOR_ROLE: (("GET", "/v1/**"), *(("POST", path) for path in _OPERATIONS)),
-    AUDITOR_ROLE: (("GET", "/v1/**"),),
+    ADMINISTRATOR_ROLE: (("*", "/v1/**"), _METRICS),
+    OPERATOR_ROLE: (("GET", "/v1/**"), _METRICS, *(("POST", path) for path in _OPERATIONS)),
+    AUDITOR_ROLE: (("GET", "/v1/**"), _METRICS),
 }
 
 

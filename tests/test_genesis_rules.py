@@ -66,8 +66,10 @@ def test_every_key_is_made_and_then_active(events: list[Event]) -> None:
 def test_the_built_in_roles_have_the_rules_they_are_named_for(events: list[Event]) -> None:
     granted = {event.role_id: event for event in events if isinstance(event, RoleRulesGranted)}
     rules = {role_id: {(rule.methods, rule.path) for rule in event.rules} for role_id, event in granted.items()}
-    assert rules[ADMINISTRATOR_ROLE] == {(("*",), "/v1/**")}
-    assert rules[AUDITOR_ROLE] == {(("GET",), "/v1/**")}
+    metrics = (("GET",), "/metrics")
+    assert rules[ADMINISTRATOR_ROLE] == {(("*",), "/v1/**"), metrics}
+    assert rules[AUDITOR_ROLE] == {(("GET",), "/v1/**"), metrics}
+    assert metrics in rules[OPERATOR_ROLE]
     assert (("POST",), "/v1/subjects/{subject_id}/suspend") in rules[OPERATOR_ROLE]
     assert not any("erase" in path or "roles" in path for _, path in rules[OPERATOR_ROLE])
     assert all(event.role.rule_count == len(event.rules) for event in granted.values())

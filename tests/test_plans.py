@@ -29,6 +29,7 @@ from projections.audit import (
     read_subjects_as_of,
     read_succession,
 )
+from projections.health import read_health
 from projections.lookup import look_up
 from projections.moments import AsOf, read_moment
 from projections.reading import READ_STATE
@@ -140,6 +141,11 @@ async def _head(connection: Connection, keys: int) -> None:
         )
 
 
+async def _health(connection: Connection, keys: int) -> None:
+    for _ in range(keys):
+        await read_health(connection)
+
+
 async def _walk_all(connection: Connection, keys: int) -> None:
     """Walk along the index that all tokens share, and along the one of a client that has them all."""
     for filters in (TokenFilters(), TokenFilters(client_id=CLIENT)):
@@ -247,6 +253,7 @@ HOT_STATEMENTS = (
     HotStatement("look tokens up", _look_up, 20),
     HotStatement("read the state", _read_state, 45),
     HotStatement("the head", _head, 5),
+    HotStatement("the health of log and views", _health, 15),
     HotStatement("walk through all tokens, and all of a client", _walk_all, 1),
     HotStatement("the tokens of a subject, and of a family", _walk_some, 25),
     HotStatement("the bounds of a listing", _bounds, 15),
