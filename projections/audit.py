@@ -208,7 +208,7 @@ class EventPage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bounds:
+class Bounds:
     """A part of the log, resolved: positions first .. last, as of a position and an instant."""
 
     position: int
@@ -236,7 +236,7 @@ async def read_events(connection: Connection, filters: Filters, span: Span, *, l
     Fewer, and even none, with a `next` where the scan or the size of the page had to stop before. Three statements or a few
     more, each a snapshot of its own: what stands at a position never changes, and none reads above the head of the first.
     """
-    bounds = await _resolve(connection, span)
+    bounds = await resolve(connection, span)
     sources: list[Source] = []
     if entity_ids := filters.entities():
         sources += [_source(b, span) for b in await _branches_of_entities(connection, entity_ids, bounds, span)]
@@ -262,8 +262,8 @@ async def read_life(
     What is answered of the entities may be about other tokens of theirs. The page is made as that of `read_events`.
     """
     span = Span(from_position=positions[0], newest_first=False, cursor=cursor)
-    bounds = await _resolve(connection, span)
-    until = await _resolve(connection, replace(span, to_time=ends_at))
+    bounds = await resolve(connection, span)
+    until = await resolve(connection, replace(span, to_time=ends_at))
     parameters = {
         "entity_ids": [token_id, *entity_ids],
         "lasts": _bigints([bounds.last, *(min(bounds.last, until.last) for _ in entity_ids)]),
@@ -306,7 +306,8 @@ async def _as_of(
 # ------------------------------------------------------------------------------------------- from a filter to positions
 
 
-async def _resolve(connection: Connection, span: Span) -> _Bounds:
+async def resolve(connection: Connection, span: Span) -> Bounds:
+    """Answer which positions a span is, and as of where."""
     parameters = {"from_time": _text(span.from_time), "to_time": _text(span.to_time)}
     row = await (await connection.execute(BOUNDS, parameters)).fetchone()
     assert row is not None
@@ -317,11 +318,11 @@ async def _resolve(connection: Connection, span: Span) -> _Bounds:
         lasts.append(before_to or 0)
     if span.cursor is not None:
         (lasts if span.newest_first else firsts).append(span.cursor + (-1 if span.newest_first else 1))
-    return _Bounds(position, instant, log_id, max(firsts), min(lasts))
+    return Bounds(position, instant, log_id, max(firsts), min(lasts))
 
 
 async def _branches_of_entities(
-    connection: Connection, entity_ids: Sequence[UUID], bounds: _Bounds, span: Span
+    connection: Connection, entity_ids: Sequence[UUID], bounds: Bounds, span: Span
 ) -> list[Sequence[Sequence[int]]]:
     query = NEWEST_OF_ENTITIES if span.newest_first else OLDEST_OF_ENTITIES
     parameters = {"entity_ids": list(entity_ids), **_scan(bounds)}
@@ -329,7 +330,7 @@ async def _branches_of_entities(
 
 
 async def _branches_of_types(
-    connection: Connection, types: Sequence[str], bounds: _Bounds, span: Span
+    connection: Connection, types: Sequence[str], bounds: Bounds, span: Span
 ) -> Sequence[Sequence[int]]:
     query = NEWEST_OF_TYPES if span.newest_first else OLDEST_OF_TYPES
     parameters = {"types": list(types), **_scan(bounds)}
@@ -340,7 +341,7 @@ async def _branches_of_types(
 # the size of a number, and none for what is None or text.
 
 
-def _scan(bounds: _Bounds) -> dict[str, Int8]:
+def _scan(bounds: Bounds) -> dict[str, Int8]:
     return {"first": Int8(bounds.first), "last": Int8(bounds.last), "scanned": Int8(SCANNED)}
 
 
@@ -379,7 +380,7 @@ def candidates(sources: Sequence[Source]) -> tuple[list[int], int | None]:
 
 
 async def _page(
-    connection: Connection, sources: Sequence[Source], filters: Filters, bounds: _Bounds, span: Span, limit: int
+    connection: Connection, sources: Sequence[Source], filters: Filters, bounds: Bounds, span: Span, limit: int
 ) -> EventPage:
     """Answer the page of the events at the positions where all sources meet."""
     positions: Sequence[int]

@@ -15,10 +15,12 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
+from psycopg.types.numeric import Int8
 
 from ledger.database import connect
 from ledger.execute import RECORDED_BEFORE
 from ledger.log import append
+from projections import blast_radius
 from projections.audit import (
     Filters,
     Span,
@@ -222,6 +224,39 @@ async def _decisions_as_of(connection: Connection, keys: int) -> None:
         await read_rules_of(connection, [role(role_id=UUID(int=number), position=number)])
 
 
+async def _blast_radius(connection: Connection, keys: int) -> None:
+    """Ask the questions of a closure: of the whole wave at once, and of one after the other."""
+    bounds: dict[str, object] = {"last": Int8(TOKENS + SUBJECTS), "scanned": Int8(blast_radius.SCANNED)}
+    afters, tokens, families = [Int8(1)] * keys, ids("token", keys), ids("family", keys)
+    await connection.execute(blast_radius.CAUSED_BY, bounds | {"positions": [Int8(n) for n in range(1, keys + 1)]})
+    await connection.execute(blast_radius.ACTS_WITH, bounds | {"token_ids": tokens, "afters": afters})
+    await connection.execute(blast_radius.ISSUED_FROM, bounds | {"family_ids": families, "afters": afters})
+    await connection.execute(blast_radius.EVENTS, {"positions": [Int8(TOKENS - n) for n in range(keys)]})
+    given = {"api_id": UUID(int=2), "role_id": None, "direct": False, "until": bounds["last"], "after": Int8(TOKENS // 2)}
+    for token_id, family_id, subject_id in zip(tokens, families, ids("subject", keys, of=SUBJECTS), strict=True):
+        whose = {"token_id": token_id, "family_id": family_id, "subject_id": subject_id}
+        for issued in (blast_radius.ISSUED_LATER, blast_radius.ISSUED_EARLIER):
+            for by, of in whose.items():
+                await connection.execute(issued[by], bounds | given | {"id": of})  # type: ignore[index]
+        taken = {"entity_id": subject_id, "after": Int8(1), "types": "subject_erased", "role_id": None, "rule_ids": None}
+        await connection.execute(blast_radius.TAKEN_BACK, bounds | taken)
+        await connection.execute(blast_radius.HOLDINGS, bounds | {"role_id": subject_id})
+        await connection.execute(blast_radius.ISSUE_OF, (token_id,))
+        key = {"key_id": subject_id, "after_the_last": timedelta(hours=1)}
+        await connection.execute(blast_radius.USE_OF_KEY, bounds | key)
+        await connection.execute(blast_radius.RECORDED_AT, {"position": Int8(TOKENS)})
+
+
+async def _blast_radius_of_many(connection: Connection, keys: int) -> None:
+    """The same of a key and of a client that have all the tokens."""
+    bounds: dict[str, object] = {"last": Int8(TOKENS + SUBJECTS), "scanned": Int8(blast_radius.SCANNED)}
+    given = {"api_id": None, "role_id": None, "direct": False, "until": bounds["last"], "after": Int8(TOKENS // 2)}
+    for _ in range(keys):
+        await connection.execute(blast_radius.MADE_WITH, bounds | {"key_id": CLIENT, "after": Int8(TOKENS // 2)})
+        for issued in (blast_radius.ISSUED_LATER, blast_radius.ISSUED_EARLIER):
+            await connection.execute(issued["client_id"], bounds | given | {"id": CLIENT})
+
+
 # A request of audit looks at so many index entries that one of them is worth some hundred buffers, however large the log is.
 AUDIT_STATEMENTS = (
     HotStatement("audit by token", _audited(lambda n: Filters(token_id=_SOME["token"][n])), 40),
@@ -243,6 +278,8 @@ AUDIT_STATEMENTS = (
     HotStatement("audit of everything, oldest first", _audited(lambda _: Filters(), _OLDEST_FIRST), 500),
     HotStatement("audit between positions and times", _audited(lambda _: Filters(), _IN_THE_MIDDLE), 500),
     HotStatement("audit of the life of a token", _life, 50),
+    HotStatement("the blast radius, an edge each", _blast_radius, 120),
+    HotStatement("the blast radius of a key and a client that have all tokens", _blast_radius_of_many, 3_000),
     HotStatement("audit of states as of positions", _states_as_of, 40),
     HotStatement("decisions as of the past", _decisions_as_of, 90),
 )

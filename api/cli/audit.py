@@ -12,6 +12,7 @@ from api.cli.questions import NO
 
 EVENT_COLUMNS: Final = ("position", "recorded_at", "actor", "type", "stream", "version")
 ENTRY_COLUMNS: Final = ("position", "instant", "who", "what", "about", "why", "after")
+LINE_COLUMNS: Final = ("position", "instant", "edge", "from", "what", "who", "about", "why")
 
 
 @click.group("audit")
@@ -101,6 +102,40 @@ def decision(call: Call, **question: str | int | None) -> None:
     answer = call(query=question)
     call.output.one(answer if call.output.as_json else {"decision": answer["decision"]} | answer["context"])
     sys.exit(0 if answer["decision"] else NO)
+
+
+@audit_group.command("blast-radius")
+@click.option("--token-id", metavar="ID", help="Of a token that leaked: what was done with it, and issued from it.")
+@click.option("--actor", metavar="SUBJECT|CLIENT_ID", help="Of a rogue: a subject, or a client by its id.")
+@click.option("--key-id", metavar="ID", help="Of a key that leaked: the tokens made with it.")
+@click.option("--from-position", type=int, metavar="P", help="From this position on; without any of the above: all of it.")
+@click.option("--from-time", metavar="INSTANT", help="The same by time, as in 2030-01-31T12:00:00Z.")
+@click.option("--to-position", type=int, metavar="P", help="Where an interval ends.")
+@click.option("--to-time", metavar="INSTANT", help="The same by time: before it.")
+@click.option("--as-of-position", type=int, metavar="P", help="As it was at this position of the log.")
+@page_options
+@calls("GET", "/v1/audit/blast-radius", columns=LINE_COLUMNS)
+def blast_radius(call: Call, actor: str | None, limit: int | None, cursor: str | None, **start: Any) -> None:
+    """List everything that a leaked token, a rogue actor, a bad key or an interval led to, and by which edge from where.
+
+    \b
+    token-ledger audit blast-radius --token-id 0195f4a0-... --from-time 2030-01-31T12:00:00Z
+    token-ledger audit blast-radius --actor mallory
+    """
+    query = given(actor_id=None if actor is None else call.subject_id(actor), **start)
+    call.rows(_lines(call, query, limit, cursor))
+
+
+def _lines(call: Call, query: dict[str, Any], limit: int | None, cursor: str | None) -> Iterator[Sequence[dict[str, Any]]]:
+    """Answer the lines page by page, all as of the position of the first, and say what is left out."""
+    page: dict[str, Any] = {}
+    for page in call.pages("lines", query, limit=limit, cursor=cursor):
+        query["as_of_position"] = page["as_of_position"]
+        yield page["lines"]
+    for left in page["left_out"]:
+        whose = "the start" if left["from"] is None else f"position {left['from']}"
+        click.echo(f"Not to the end: {left['edge']} from {whose}.", err=True)
+    click.echo(f"{page['count']} events as of position {page['as_of_position']}.", err=True)
 
 
 def _entries(call: Call, query: Mapping[str, Any], limit: int | None, cursor: str | None) -> Iterator[Sequence[dict[str, Any]]]:

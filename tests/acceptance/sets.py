@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from tests.acceptance import (
+    blast_radius,
     checker,
     combinations,
     corpus,
@@ -43,5 +44,6 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
     "history": {
         "properties": properties.run,
         "replay": replaying.run,
+        "blast-radius": blast_radius.run,
     },
 }
