@@ -71,7 +71,6 @@ SELECT v.position, v.token_id,
   (%(api_id)s::uuid IS NULL OR v.api_ids @> ARRAY[%(api_id)s::uuid])
     AND (%(role_id)s::uuid IS NULL OR v.role_ids IS NULL OR v.role_ids @> ARRAY[%(role_id)s::uuid])
     AND (NOT %(direct)s::boolean OR v.direct)
-FROM views.tokens v
 """
 _LATER: Final = """
   AND v.position > %(after)s::bigint AND v.position <= %(until)s::bigint
@@ -82,10 +81,11 @@ _EARLIER: Final = """
 ORDER BY v.position DESC, v.token_id DESC LIMIT %(scanned)s::integer
 """
 _OF: Final[Mapping[By, LiteralString]] = {
-    "token_id": "WHERE v.token_id = %(id)s::uuid",
-    "family_id": "WHERE v.family_id = %(id)s::uuid",
-    "subject_id": "WHERE v.subject_id = %(id)s::uuid",
-    "client_id": "WHERE v.client_id = %(id)s::uuid",
+    # Read first and then compared: a plan made on an empty store would as soon walk the index of all positions.
+    "token_id": "FROM (SELECT t.* FROM views.tokens t WHERE t.token_id = %(id)s::uuid OFFSET 0) AS v WHERE true",
+    "family_id": "FROM views.tokens v WHERE v.family_id = %(id)s::uuid",
+    "subject_id": "FROM views.tokens v WHERE v.subject_id = %(id)s::uuid",
+    "client_id": "FROM views.tokens v WHERE v.client_id = %(id)s::uuid",
 }
 ISSUED_LATER: Final[Mapping[By, LiteralString]] = {by: _USERS + of + _LATER for by, of in _OF.items()}
 ISSUED_EARLIER: Final[Mapping[By, LiteralString]] = {by: _USERS + of + _EARLIER for by, of in _OF.items()}
