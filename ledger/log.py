@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal, Protocol
 from uuid import UUID
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Connection
 from psycopg.rows import TupleRow
 
 from ledger.errors import LedgerError
@@ -136,6 +136,17 @@ async def append(connection: AsyncConnection[TupleRow], commands: Sequence[Comma
     Each command has at least one event. psycopg.Error: nothing of the batch was recorded, unless the connection was lost,
     in which case it may have been (the same ids sent again will tell).
     """
+    cursor = await connection.execute(APPEND, _parameters(commands))
+    return _in_order(await cursor.fetchall(), len(commands))
+
+
+def append_inside(connection: Connection[TupleRow], command: Command) -> Outcome:
+    """Append one command inside the caller's transaction, which is READ COMMITTED."""
+    (outcome,) = _in_order(connection.execute(APPEND, _parameters([command])).fetchall(), 1)
+    return outcome
+
+
+def _parameters(commands: Sequence[Command]) -> tuple[object, ...]:
     read_of: list[int] = []
     read_streams: list[UUID] = []
     read_versions: list[int] = []
@@ -155,20 +166,20 @@ async def append(connection: AsyncConnection[TupleRow], commands: Sequence[Comma
             event_types.append(event.TYPE)
             schema_versions.append(event.SCHEMA_VERSION)
             payloads.append(event.payload_json())
-    cursor = await connection.execute(
-        APPEND,
-        (
-            [c.envelope.command_id for c in commands],
-            [c.envelope.metadata_json() for c in commands],
-            read_of,
-            read_streams,
-            read_versions,
-            event_of,
-            event_streams,
-            event_types,
-            schema_versions,
-            payloads,
-        ),
+    return (
+        [c.envelope.command_id for c in commands],
+        [c.envelope.metadata_json() for c in commands],
+        read_of,
+        read_streams,
+        read_versions,
+        event_of,
+        event_streams,
+        event_types,
+        schema_versions,
+        payloads,
     )
-    outcomes: dict[int, Outcome] = {row[0]: Outcome(*row[1:]) for row in await cursor.fetchall()}
-    return [outcomes[number] for number in range(1, len(commands) + 1)]
+
+
+def _in_order(rows: Sequence[TupleRow], commands: int) -> list[Outcome]:
+    outcomes: dict[int, Outcome] = {row[0]: Outcome(*row[1:]) for row in rows}
+    return [outcomes[number] for number in range(1, commands + 1)]

@@ -102,7 +102,7 @@ class NoRoom(LedgerError):
 class Progress:
     """How far a step is: `done` of `total` positions (of views, when comparing) after `seconds` of it."""
 
-    step: Literal["folding", "comparing", "swapping", "reading the log"]
+    step: Literal["folding", "comparing", "swapping", "archiving", "letting go"]
     done: int
     total: int
     seconds: float

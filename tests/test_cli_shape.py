@@ -18,7 +18,7 @@ from tests.terminal import Terminal, leaf_commands
 COMMANDS = leaf_commands()
 RESPONDER = re.compile(r"on_(get|post|put|patch|delete)((?:_[a-z_]+)?)")
 # They open the database; and these ask as a resource server does.
-LOCAL = {"init", "serve", "replay", "verify", "reseal"}
+LOCAL = {"init", "serve", "replay", "verify", "archive", "reseal"}
 QUESTIONS = {Endpoint("POST", "/access/v1/evaluation"), Endpoint("POST", "/oauth/introspect")}
 SECRET_WORDS = re.compile(r"password|secret|token|credential|pass")
 

@@ -17,6 +17,7 @@ from ledger.errors import InvalidInput, LedgerError, NameIsTaken, Problem, TooMa
 # Codes are for ever: clients compare them. A new error adds a line here; a line that is here neither changes nor goes.
 # 500: what is never meant to reach a caller of HTTP, but the command line or the code above.
 CODES = {
+    "archive_refused": [500],
     "bad_key_set": [500],
     "built_in": [409],
     "client_changed_meanwhile": [503],
@@ -51,6 +52,7 @@ CODES = {
     "nothing_to_go_back_to": [500],
     "outcome_unknown": [503],
     "overloaded": [503],
+    "partition_in_use": [500],
     "plan_is_past": [409],
     "refused": [409],
     "replay_running": [500],

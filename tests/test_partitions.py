@@ -8,19 +8,11 @@ import pytest
 
 from ledger.database import connect
 from ledger.log import Command, Outcome, append
+from tests.archives import on_small_partitions
 from tests.builders import command, subject_registered, token_issued
 from tests.conftest import Database
 
 PARTITIONS = "SELECT from_position, to_position FROM ledger.partitions ORDER BY from_position"
-# The log as installed holds millions: here it begins again, without events, on partitions of the size that a test wants.
-BEGIN_AGAIN = """
-DO $$ DECLARE partition record; BEGIN
-  FOR partition IN SELECT p.name FROM ledger.partitions p LOOP
-    EXECUTE format('DROP TABLE ledger.%I', partition.name);
-  END LOOP;
-  DELETE FROM ledger.partitions;
-END $$
-"""
 
 
 def owner(database: Database, query: str, *parameters: object) -> list[Any]:
@@ -30,8 +22,7 @@ def owner(database: Database, query: str, *parameters: object) -> list[Any]:
 
 
 def begin_again(database: Database, *, size: int, ahead: int) -> None:
-    owner(database, BEGIN_AGAIN)
-    owner(database, "SELECT ledger.make_partitions(%s, %s)", size, ahead)
+    on_small_partitions(database.ledger_owner, size=size, ahead=ahead)
 
 
 def sent(database: Database, *batches: list[Command]) -> list[list[Outcome]]:

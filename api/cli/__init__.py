@@ -1,4 +1,4 @@
-"""The command line `token-ledger`. It speaks HTTP; only `init`, `serve`, `replay`, `verify` and `reseal` open the database.
+"""The command line `token-ledger`. It speaks HTTP, but for the commands of local.py, which open the database.
 
 calling.py says how a command calls its endpoint; docs/cli.md is for whoever uses it.
 """
@@ -11,7 +11,7 @@ from api.cli.apis import api_group
 from api.cli.audit import audit_group
 from api.cli.clients import client_group
 from api.cli.keys import key_group
-from api.cli.local import init_command, replay, reseal, serve_command, verify
+from api.cli.local import archive, init_command, replay, reseal, serve_command, verify
 from api.cli.lockouts import lockout_group
 from api.cli.login import login, logout
 from api.cli.me import me_group
@@ -45,7 +45,7 @@ class Commands(click.Group):
 def main() -> None:
     """An event-sourced token ledger: who is this token, and may it call METHOD on this path?
 
-    `init`, `serve`, `replay`, `verify` and `reseal` run where the ledger runs. All others ask a server, at
+    `init`, `serve`, `replay`, `verify`, `archive` and `reseal` run where the ledger runs. All others ask a server, at
     http://127.0.0.1:8080 or TOKEN_LEDGER_URL, as whoever has logged in or with the token in TOKEN_LEDGER_TOKEN.
 
     Exit status: 0 done; 1 refused; 2 not a command; 3 no answer, try again later; 4 the answer is no (check, introspect).
@@ -71,6 +71,7 @@ for _command in (
     lockout_group,
     replay,
     verify,
+    archive,
     reseal,
 ):
     main.add_command(_command)

@@ -1,9 +1,11 @@
-"""The commands that run where the ledger runs: `init`, `serve`, `replay`, `verify` and `reseal`. All others speak HTTP.
+"""The commands that run where the ledger runs: init, serve, replay, verify, archive and reseal. All others speak HTTP.
 
 What they need is imported by each itself: it takes three times as long to import as all the rest, and the others do without.
 """
 
 import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,8 +13,6 @@ import click
 from api.cli.tour import tour
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from api.first_start import FirstAdministrator
 
 
@@ -54,12 +54,12 @@ def serve_command(host: str | None, port: int | None, workers: int | None) -> No
     serve(settings, announce)
 
 
-class Moment(click.ParamType["int | datetime"]):
+class Moment(click.ParamType[int | datetime]):
     """A position, or an instant as in RFC 3339."""
 
     name = "moment"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "int | datetime":
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | datetime:
         """Answer either."""
         from ledger.instants import read_rfc3339
 
@@ -82,7 +82,7 @@ class Moment(click.ParamType["int | datetime"]):
     type=click.IntRange(min=0),
     help="How much is free on the disk of the database; needed with TOKEN_LEDGER_DATABASE_URL, whose disk cannot be seen.",
 )
-def replay(moment: "int | datetime | None", drop_copy: bool, back: bool, free_bytes: int | None) -> None:
+def replay(moment: int | datetime | None, drop_copy: bool, back: bool, free_bytes: int | None) -> None:
     """Build the views anew from the log beside the live ones, then swap them in.
 
     Decisions and changes go on meanwhile. It begins when twice the size of the views is free on the disk.
@@ -119,6 +119,48 @@ def verify(rate: int | None) -> None:
 
     with maintained(load_settings()) as owner:
         sys.exit(verify_command(owner, rate=rate))
+
+
+@click.command("archive")
+@click.option(
+    "--to",
+    "folder",
+    metavar="FOLDER",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    help="Where the files are written, one a partition and a manifest beside it.",
+)
+@click.option("--keep-positions", type=click.IntRange(min=0), metavar="N", help="The last N positions stay.")
+@click.option("--before", metavar="POSITION|INSTANT", type=Moment(), help="What is at it or was recorded since stays.")
+@click.option(
+    "--ended-before",
+    metavar="INSTANT",
+    type=Moment(),
+    help="What ended later stays in the views, so that decisions still say that it expired; a day ago unless said.",
+)
+def archive(folder: Path, keep_positions: int | None, before: int | datetime | None, ended_before: datetime | None) -> None:
+    """Move old partitions of the log into files, and what ended with them out of the views.
+
+    Whole partitions only; each is read back and compared before it is dropped. Decisions and changes go on meanwhile.
+    """
+    from api.cli.maintenance import archive_command
+    from api.server import maintained
+    from ledger.settings import load_settings
+
+    if (keep_positions is None) == (before is None):
+        raise click.UsageError("exactly one of --keep-positions and --before")
+    if isinstance(ended_before, int):
+        raise click.BadParameter("an instant, as in 2030-01-31T12:00:00Z", param_hint="--ended-before")
+    with maintained(load_settings()) as owner:
+        sys.exit(
+            archive_command(
+                owner,
+                folder,
+                keep_positions=keep_positions,
+                before=before,
+                ended_before=ended_before or datetime.now(UTC) - timedelta(days=1),
+            )
+        )
 
 
 @click.command("reseal")

@@ -1,10 +1,11 @@
-"""The commands that open the database themselves: replay, going back, a copy as of then, and verify, with a bar of progress.
+"""The commands that open the database themselves: replay, going back, a copy as of then, verify and archive, with a bar.
 
 They are given the connection string of ledger_owner; where it comes from is not theirs to know.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from api.event_answers import VERIFIERS
 from ledger.instants import rfc3339
+from projections.archiving import archive, position_before
 from projections.copies import COPY, copy_as_of, drop_copy
 from projections.going_back import go_back
 from projections.replay import FreeBytes, Progress, plenty, replay
@@ -80,6 +82,40 @@ def drop_copy_command(owner_conninfo: str, console: Console | None = None) -> in
     """Drop the scratch copy; answer the exit status."""
     dropped = drop_copy(owner_conninfo)
     (console or Console()).print(f"{COPY} is dropped." if dropped else f"There is no {COPY}.")
+    return 0
+
+
+def archive_command(
+    owner_conninfo: str,
+    folder: Path,
+    console: Console | None = None,
+    *,
+    keep_positions: int | None,
+    before: int | datetime | None,
+    ended_before: datetime,
+) -> int:
+    """Archive the old partitions; answer the exit status. Raises what `archive` raises: the next run goes on."""
+    console = console or Console()
+    if keep_positions is not None:
+        below = position_before(owner_conninfo, None) - keep_positions + 1
+    else:
+        below = before if isinstance(before, int) else position_before(owner_conninfo, before) + 1
+    with _bars(console) as bars:
+        report = archive(owner_conninfo, folder, below=below, ended_before=ended_before, progress=_show(bars))
+    table = Table("partition", "events", "bytes in the log", "bytes in the archive", "appends waited")
+    for done in report.partitions:
+        sizes = (done.manifest.events, done.table_bytes, done.file_bytes)
+        table.add_row(done.manifest.name, *map(_number, sizes), f"{done.held_seconds * 1000:.0f} ms")
+    if report.partitions:
+        console.print(table)
+    else:
+        console.print("No partition is whole below that position: nothing was archived.")
+    console.print(
+        f"{report.tokens:,} tokens and {report.families:,} rows of families had ended and left the views "
+        f"by {report.events:,} events; "
+        f"appends waited {report.longest_held_seconds * 1000:.0f} ms at most.",
+        soft_wrap=True,
+    )
     return 0
 
 
