@@ -144,7 +144,10 @@ def _lines(difference: Difference, behind: Mapping[int, Behind]) -> Iterator[str
     line = " ".join([f"{difference.kind}: {difference.view}", *(f"{name}={value}" for name, value in difference.key.items())])
     if difference.kind == "changed":
         live, replayed = _without_verifiers(difference.live), _without_verifiers(difference.replayed)
-        columns = [f"{name}: {live.get(name)!r}, not {replayed.get(name)!r}" for name in {**live, **replayed}]
+        columns = [
+            f"{name}: {live.get(name)!r}" + (f", not {replayed[name]!r}" if name in replayed else "")
+            for name in {**live, **replayed}
+        ]
         line = f"{line}: {'; '.join(columns)}"
     yield line
     for position in difference.positions:

@@ -40,16 +40,21 @@ class Ledger:
         assert self.served.log is not None
         return self.served.log.read_text(errors="replace")
 
-    def verify(self) -> tuple[bool, str]:
-        """Run `token-ledger verify`, and answer whether it is clean and what it says."""
+    def maintain(self, *arguments: str) -> tuple[int, list[str]]:
+        """Run a command that opens the database itself, and answer its exit status and the lines it printed."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TOKEN_LEDGER_")} | {
             "TOKEN_LEDGER_DATABASE_URL": self.postgres.conninfo("ledger_service", DATABASE),
             "TOKEN_LEDGER_OWNER_DATABASE_URL": self.postgres.conninfo("postgres", DATABASE),
             "TOKEN_LEDGER_MASTER_KEY": MASTER_KEY,
         }
-        ended = subprocess.run(command("verify"), env=environment, capture_output=True, text=True, check=False, timeout=600)
+        ended = subprocess.run(command(*arguments), env=environment, capture_output=True, text=True, check=False, timeout=600)
         said = [line for line in ended.stdout.splitlines() if BAR not in line]
-        return ended.returncode == 0, "verify: " + " ".join([*said, ended.stderr.strip()])[-500:].strip()
+        return ended.returncode, [*said, *ended.stderr.splitlines()]
+
+    def verify(self) -> tuple[bool, str]:
+        """Run `token-ledger verify`, and answer whether it is clean and what it says."""
+        status, said = self.maintain("verify")
+        return status == 0, "verify: " + " ".join(said)[-500:].strip()
 
 
 @contextmanager

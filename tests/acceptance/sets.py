@@ -20,6 +20,7 @@ from tests.acceptance import (
     replaying,
     rotation,
     vectors_of_others,
+    verifying,
 )
 from tests.acceptance.points import Point
 
@@ -45,5 +46,6 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
         "properties": properties.run,
         "replay": replaying.run,
         "blast-radius": blast_radius.run,
+        "verify": verifying.run,
     },
 }
