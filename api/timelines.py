@@ -32,6 +32,7 @@ from projections.audit import (
     read_succession,
 )
 from projections.lookup import look_up
+from projections.moments import Moment
 from projections.reference import Kept, read_reference_as_of
 
 # What can change whether a token stands: about the token itself, and about what it hangs on.
@@ -55,15 +56,16 @@ _OF_OTHERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Which part of a timeline: what follows the position `cursor`, at most `limit` events."""
+    """Which part of a timeline: what follows the position `cursor`, at most `limit` events, as if the log ended at `moment`."""
 
     cursor: int | None
     limit: int
+    moment: Moment | None = None
 
     @property
     def span(self) -> Span:
         """The part of the log."""
-        return Span(newest_first=False, cursor=self.cursor)
+        return Span(newest_first=False, cursor=self.cursor, moment=self.moment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ async def of_token(connection: Connection, token_id: UUID, part: Part) -> Timeli
 
     UnknownToken.
     """
-    token = (await look_up(connection, [token_id]))[0].token
+    token = await _token(connection, token_id, part.moment)
     if token is None:
         raise UnknownToken("there is no such token")
     turning_points = [token.position]
@@ -108,7 +110,7 @@ async def of_token(connection: Connection, token_id: UUID, part: Part) -> Timeli
         (*OF_TOKEN, *_OF_ITS_FAMILY, *_OF_OTHERS),
         turning_points,
         token.expires_at,
-        cursor=part.cursor,
+        part.span,
         limit=part.limit,
     )
     events = [event for event in page.events if event.position == succession or _bears_on(event, token)]
@@ -117,6 +119,12 @@ async def of_token(connection: Connection, token_id: UUID, part: Part) -> Timeli
     worths = await _worths(connection, token, [*moments, (page.position, page.instant)])
     after = {position: worth for (position, _), worth in zip(moments, worths, strict=False)}
     return Timeline({"token_id": str(token_id)}, page, after, worths[-1])
+
+
+async def _token(connection: Connection, token_id: UUID, moment: Moment | None) -> TokenStanding | None:
+    if moment is None:
+        return (await look_up(connection, [token_id]))[0].token
+    return (await look_up(connection, [token_id], position=moment.position, instant=moment.instant))[0].token
 
 
 def _bears_on(event: RecordedEvent, token: TokenStanding) -> bool:
@@ -160,7 +168,7 @@ async def of_family(connection: Connection, family_id: UUID, part: Part) -> Time
         raise UnknownFamily("there is no such family")
     token_id = row.refresh_token_id or row.access_token_id
     assert token_id is not None  # a family begins with its first tokens
-    token = (await look_up(connection, [token_id]))[0].token
+    token = await _token(connection, token_id, part.moment)
     assert token is not None
     (worth,) = await _worths(connection, token, [(page.position, page.instant)])
     return Timeline({"family_id": str(family_id)}, page, rows, worth)

@@ -16,7 +16,10 @@ from psycopg.rows import TupleRow
 from psycopg.types.numeric import Int8
 from pydantic import TypeAdapter
 
-from ledger.states import Client, Family, Subject
+from ledger.execute import Reading
+from ledger.states import Client, Family, Name, State, Subject, SubjectRules
+from projections.moments import AT, Moment, at_parameters
+from projections.reading import Keys
 
 Connection = AsyncConnection[TupleRow]
 Row = TypeVar("Row")
@@ -31,13 +34,11 @@ MIN_CHUNK: Final = 100
 # Where the log is, and the positions that two instants mean.
 BOUNDS: Final = """
 SELECT at.position, at.instant,
-  (SELECT v.log_id FROM views.logs v ORDER BY v.position DESC LIMIT 1),
+  (SELECT v.log_id FROM views.logs v WHERE v.position <= at.position ORDER BY v.position DESC LIMIT 1),
   (SELECT b.last_position FROM ledger.batches b WHERE b.recorded_at < %(from_time)s::timestamptz
     ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1),
   (SELECT b.last_position FROM ledger.batches b WHERE b.recorded_at < %(to_time)s::timestamptz
     ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1)
-FROM (SELECT coalesce((SELECT b.last_position FROM ledger.batches b ORDER BY b.last_position DESC LIMIT 1), 0) AS position,
-    ledger.clock() AS instant OFFSET 0) AS at
 """
 
 # What can concern an entity, in five indexes: issues and rotations have no audit entries and are found by their tokens.
@@ -126,6 +127,20 @@ CROSS JOIN LATERAL (SELECT v.* FROM views.families v
   WHERE v.family_id = %(key)s::uuid AND v.position <= k.position ORDER BY v.position DESC LIMIT 1) AS x
 ORDER BY k.position
 """
+SUBJECT_RULES_AS_OF: Final = """
+SELECT k.position, to_jsonb(x)
+FROM unnest(%(positions)s::bigint[]) AS k(position)
+CROSS JOIN LATERAL (SELECT v.* FROM views.subject_rules v
+  WHERE v.subject_id = %(key)s::uuid AND v.position <= k.position ORDER BY v.position DESC LIMIT 1) AS x
+ORDER BY k.position
+"""
+NAME_AS_OF: Final = """
+SELECT k.position, to_jsonb(x)
+FROM unnest(%(positions)s::bigint[]) AS k(position)
+CROSS JOIN LATERAL (SELECT v.* FROM views.names v
+  WHERE v.name_id = %(key)s::uuid AND v.position <= k.position ORDER BY v.position DESC LIMIT 1) AS x
+ORDER BY k.position
+"""
 CLIENT_AS_OF: Final = """
 SELECT k.position, to_jsonb(x)
 FROM unnest(%(positions)s::bigint[]) AS k(position)
@@ -143,6 +158,8 @@ ORDER BY v.position LIMIT 1
 _SUBJECT: Final = TypeAdapter(Subject)
 _FAMILY: Final = TypeAdapter(Family)
 _CLIENT: Final = TypeAdapter(Client)
+_SUBJECT_RULES: Final = TypeAdapter(SubjectRules)
+_NAME: Final = TypeAdapter(Name)
 
 
 class RecordedEvent(NamedTuple):
@@ -185,7 +202,7 @@ class Filters:
 class Span:
     """Which part of the log, and which way: positions inclusive, `from_time` inclusive, `to_time` exclusive.
 
-    `cursor` is the `next` of the page before: what follows it is answered.
+    `cursor` is the `next` of the page before: what follows it is answered. `moment`: as if the log ended there.
     """
 
     from_position: int | None = None
@@ -194,6 +211,7 @@ class Span:
     to_time: datetime | None = None
     newest_first: bool = True
     cursor: int | None = None
+    moment: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +270,8 @@ async def read_life(
     types: tuple[str, ...],
     positions: Sequence[int],
     ends_at: datetime,
+    part: Span,
     *,
-    cursor: int | None,
     limit: int,
 ) -> EventPage:
     """Answer, oldest first, the events of these types about a token, about any of the entities until `ends_at`, and at these
@@ -261,7 +279,7 @@ async def read_life(
 
     What is answered of the entities may be about other tokens of theirs. The page is made as that of `read_events`.
     """
-    span = Span(from_position=positions[0], newest_first=False, cursor=cursor)
+    span = replace(part, from_position=positions[0])
     bounds = await resolve(connection, span)
     until = await resolve(connection, replace(span, to_time=ends_at))
     parameters = {
@@ -296,6 +314,23 @@ async def read_clients_as_of(connection: Connection, client_id: UUID, positions:
     return await _as_of(connection, CLIENT_AS_OF, client_id, positions, _CLIENT)
 
 
+async def read_state_as_of(connection: Connection, keys: Keys, moment: Moment) -> Reading[State]:
+    """Answer subjects, their own rules, user names and families as they were at a moment; of streams nothing is said."""
+    wanted = (
+        (SUBJECT_AS_OF, keys.subjects, _SUBJECT),
+        (SUBJECT_RULES_AS_OF, keys.rules_of_subjects, _SUBJECT_RULES),
+        (NAME_AS_OF, keys.names, _NAME),
+        (FAMILY_AS_OF, keys.families, _FAMILY),
+    )
+    found: list[dict[UUID, Any]] = []
+    for query, ids, adapter in wanted:
+        rows = {key: await _as_of(connection, query, key, [moment.position], adapter) for key in ids}
+        found.append({key: row for key, by_position in rows.items() for row in by_position.values()})
+    subjects, subject_rules, names, families = found
+    state = State(subjects=subjects, subject_rules=subject_rules, names=names, families=families)
+    return Reading(state, {}, moment.position, moment.instant)
+
+
 async def _as_of(
     connection: Connection, query: LiteralString, key: UUID, positions: Sequence[int], rows: TypeAdapter[Row]
 ) -> dict[int, Row]:
@@ -308,8 +343,8 @@ async def _as_of(
 
 async def resolve(connection: Connection, span: Span) -> Bounds:
     """Answer which positions a span is, and as of where."""
-    parameters = {"from_time": _text(span.from_time), "to_time": _text(span.to_time)}
-    row = await (await connection.execute(BOUNDS, parameters)).fetchone()
+    parameters = {"from_time": _text(span.from_time), "to_time": _text(span.to_time)} | at_parameters(span.moment)
+    row = await (await connection.execute(BOUNDS + AT, parameters)).fetchone()
     assert row is not None
     position, instant, log_id, before_from, before_to = row
     firsts = [1, span.from_position or 1, (before_from or 0) + 1]

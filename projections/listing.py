@@ -1,7 +1,8 @@
 """What management lists: subjects, the rules of a role, what a subject may call. By pages, each a keyset probe.
 
 One row of a thing is read by reading.py; clients, APIs and roles are reference data, which a worker holds whole
-(reference.py). A page follows its last key: what is added or goes meanwhile moves nothing else.
+(reference.py). A page follows its last key: what is added or goes meanwhile moves nothing else. It is of now, or as of a
+moment.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pydantic import TypeAdapter
 
 from ledger.execute import Pool
 from ledger.states import Effect, RuleOfRole, Subject
+from projections.moments import AT, Moment, at_parameters
 
 Row = TypeVar("Row")
 
@@ -21,22 +23,23 @@ FIRST: Final = UUID(int=0)
 
 # The newest row of each subject first, then what is asked for of them: a filter on older rows would answer the past.
 SUBJECTS: Final = """
-SELECT coalesce((SELECT b.last_position FROM ledger.batches b ORDER BY b.last_position DESC LIMIT 1), 0), ledger.clock(),
+SELECT at.position, at.instant,
   (SELECT jsonb_agg(to_jsonb(x) ORDER BY x.subject_id) FROM (
     SELECT s.* FROM (SELECT DISTINCT ON (v.subject_id) v.* FROM views.subjects v
-      WHERE v.subject_id > %(after)s ORDER BY v.subject_id, v.position DESC) AS s
+      WHERE v.subject_id > %(after)s AND v.position <= at.position ORDER BY v.subject_id, v.position DESC) AS s
     WHERE (%(kind)s::text IS NULL OR s.kind = %(kind)s)
       AND (%(status)s::text IS NULL OR s.status = %(status)s)
       AND (%(role_id)s::uuid IS NULL OR s.role_ids @> ARRAY[%(role_id)s::uuid])
     ORDER BY s.subject_id LIMIT %(limit)s) AS x)
 """
 ROLE_RULES: Final = """
-SELECT coalesce((SELECT b.last_position FROM ledger.batches b ORDER BY b.last_position DESC LIMIT 1), 0), ledger.clock(),
+SELECT at.position, at.instant,
   (SELECT jsonb_agg(to_jsonb(x) ORDER BY x.rule_id) FROM (
     SELECT r.rule_id, r.effect, r.methods, r.path, r.min_clearance
     FROM (SELECT DISTINCT ON (v.rule_id) v.rule_id, v.effect, v.methods, v.path, v.min_clearance, v.withdrawn
       FROM views.role_rules v
-      WHERE v.role_id = %(role_id)s AND v.rule_id > %(after)s ORDER BY v.rule_id, v.position DESC) AS r
+      WHERE v.role_id = %(role_id)s AND v.rule_id > %(after)s AND v.position <= at.position
+      ORDER BY v.rule_id, v.position DESC) AS r
     WHERE NOT r.withdrawn
     ORDER BY r.rule_id LIMIT %(limit)s) AS x)
 """
@@ -48,22 +51,24 @@ SELECT jsonb_agg(to_jsonb(x)) FROM unnest(%(rule_ids)s::uuid[]) AS k(rule_id) CR
 """
 # A subject's own rules stand under the role 00000000-... .
 PERMISSIONS: Final = """
-SELECT coalesce((SELECT b.last_position FROM ledger.batches b ORDER BY b.last_position DESC LIMIT 1), 0), ledger.clock(),
+SELECT at.position, at.instant,
   (SELECT jsonb_agg(to_jsonb(x) ORDER BY x.role_id, x.api_id, x.rule_id) FROM (
     SELECT p.* FROM (
       SELECT r.role_id, r.api_id, r.name AS role, u.rule_id, u.effect, u.methods, u.path, u.min_clearance, u.position
-      FROM (SELECT v.role_ids FROM views.subjects v WHERE v.subject_id = %(subject_id)s ORDER BY v.position DESC LIMIT 1) AS s
+      FROM (SELECT v.role_ids FROM views.subjects v WHERE v.subject_id = %(subject_id)s AND v.position <= at.position
+        ORDER BY v.position DESC LIMIT 1) AS s
       CROSS JOIN unnest(s.role_ids) AS k(role_id)
       CROSS JOIN LATERAL (SELECT v.role_id, v.api_id, v.name, v.removed FROM views.roles v
-        WHERE v.role_id = k.role_id ORDER BY v.position DESC LIMIT 1) AS r
+        WHERE v.role_id = k.role_id AND v.position <= at.position ORDER BY v.position DESC LIMIT 1) AS r
       CROSS JOIN LATERAL (SELECT DISTINCT ON (v.rule_id) v.* FROM views.role_rules v
-        WHERE v.role_id = k.role_id AND NOT r.removed ORDER BY v.rule_id, v.position DESC) AS u
+        WHERE v.role_id = k.role_id AND NOT r.removed AND v.position <= at.position
+        ORDER BY v.rule_id, v.position DESC) AS u
       WHERE NOT u.withdrawn
       UNION ALL
       SELECT '00000000-0000-0000-0000-000000000000', u.api_id, NULL, u.rule_id, u.effect, u.methods, u.path, u.min_clearance,
         o.position
       FROM (SELECT v.rules, v.position FROM views.subject_rules v
-        WHERE v.subject_id = %(subject_id)s ORDER BY v.position DESC LIMIT 1) AS o
+        WHERE v.subject_id = %(subject_id)s AND v.position <= at.position ORDER BY v.position DESC LIMIT 1) AS o
       CROSS JOIN LATERAL jsonb_to_recordset(o.rules)
         AS u(rule_id uuid, api_id uuid, effect text, methods text[], path text, min_clearance integer)) AS p
     WHERE (p.role_id, p.api_id, p.rule_id) > (%(after_role)s, %(after_api)s, %(after_rule)s)
@@ -113,15 +118,20 @@ async def list_subjects(
     kind: str | None = None,
     status: str | None = None,
     role_id: UUID | None = None,
+    moment: Moment | None = None,
 ) -> Page[Subject]:
     """Answer subjects in the order of their ids, which is that of their registration; those that hold `role_id`, if given."""
     parameters = {"after": after, "limit": limit, "kind": kind, "status": status, "role_id": role_id}
-    return await read_page(pool, SUBJECTS, parameters, _SUBJECTS)
+    parameters |= at_parameters(moment)
+    return await read_page(pool, SUBJECTS + AT, parameters, _SUBJECTS)
 
 
-async def list_role_rules(pool: Pool, role_id: UUID, *, limit: int, after: UUID = FIRST) -> Page[RuleOfRole]:
+async def list_role_rules(
+    pool: Pool, role_id: UUID, *, limit: int, after: UUID = FIRST, moment: Moment | None = None
+) -> Page[RuleOfRole]:
     """Answer the rules that stand in a role, in the order of their ids."""
-    return await read_page(pool, ROLE_RULES, {"role_id": role_id, "after": after, "limit": limit}, _ROLE_RULES)
+    parameters = {"role_id": role_id, "after": after, "limit": limit} | at_parameters(moment)
+    return await read_page(pool, ROLE_RULES + AT, parameters, _ROLE_RULES)
 
 
 async def read_role_rules(pool: Pool, role_id: UUID, rule_ids: Sequence[UUID]) -> list[RuleOfRole]:
@@ -140,6 +150,7 @@ async def list_permissions(
     limit: int,
     after: tuple[UUID, UUID, UUID] = (FIRST, FIRST, FIRST),
     api_id: UUID | None = None,
+    moment: Moment | None = None,
 ) -> Page[Permission]:
     """Answer the rules that a subject has, allows and denies, its own first; of one API, if given."""
     after_role, after_api, after_rule = after
@@ -150,8 +161,9 @@ async def list_permissions(
         "after_rule": after_rule,
         "api_id": api_id,
         "limit": limit,
+        **at_parameters(moment),
     }
-    return await read_page(pool, PERMISSIONS, parameters, _PERMISSIONS)
+    return await read_page(pool, PERMISSIONS + AT, parameters, _PERMISSIONS)
 
 
 async def read_page(pool: Pool, query: LiteralString, parameters: dict[str, Any], rows: TypeAdapter[list[Row]]) -> Page[Row]:

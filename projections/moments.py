@@ -6,7 +6,7 @@ are told. Views keep every state, so that the statements that answer live answer
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -28,6 +28,14 @@ FROM (SELECT ledger.clock() AS now,
 """
 
 
+# As of when a listing is read, as its first relation: null is now.
+AT: Final = """
+FROM (SELECT coalesce(%(position)s::bigint, (SELECT b.last_position FROM ledger.batches b
+      ORDER BY b.last_position DESC LIMIT 1), 0) AS position,
+    coalesce(%(instant)s::timestamptz, ledger.clock()) AS instant OFFSET 0) AS at
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class AsOf:
     """What is asked for: a position, or a time, and an instant that may go with a position."""
@@ -43,6 +51,13 @@ class Moment:
     position: int
     instant: datetime
     log_id: UUID
+
+
+def at_parameters(moment: Moment | None) -> dict[str, Any]:
+    """Answer the parameters of AT."""
+    if moment is None:
+        return {"position": None, "instant": None}
+    return {"position": Int8(moment.position), "instant": moment.instant}
 
 
 async def read_moment(connection: AsyncConnection[TupleRow], as_of: AsOf) -> Moment:

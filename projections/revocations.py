@@ -21,8 +21,18 @@ from ledger.identifiers import name_id
 from ledger.instants import rfc3339
 from ledger.jsontext import dumps
 from ledger.standing import standing_of
-from projections.reference import read_reference_as_of
-from projections.token_listing import CHUNK, SCANNED, Bounds, Connection, Key, ListedToken, TokenFilters, read_listed, walk
+from projections.token_listing import (
+    CHUNK,
+    SCANNED,
+    Bounds,
+    Connection,
+    Key,
+    ListedToken,
+    TokenFilters,
+    read_listed,
+    read_parties,
+    walk,
+)
 
 Status = TypeVar("Status", str, str | None)
 Level = Literal["subject", "client", "api", "family"]
@@ -135,31 +145,10 @@ async def was_issued_since(pool: Pool, family_id: UUID, position: int) -> bool:
 
 async def not_dead(connection: Connection, token_ids: Sequence[UUID], bounds: Bounds) -> list[ListedToken]:
     """Answer those of the tokens that stand, or would if nothing were suspended."""
-    parties = await _parties(connection, token_ids)
-    reference = (await read_reference_as_of(connection, [bounds.position], **parties))[bounds.position]
+    reference = await read_parties(connection, token_ids, bounds.position)
     listed = await read_listed(connection, token_ids, reference, bounds)
     lifted = _reference_without_suspensions(reference)
     return [one for one in listed if standing_of(_without_suspensions(one.token), lifted, bounds.instant).state == "active"]
-
-
-# Whose clients, APIs and keys have a say in these tokens.
-PARTIES: Final = """
-SELECT array_agg(DISTINCT t.client_id), array_agg(DISTINCT a.api_id), array_agg(DISTINCT k.key_id)
-FROM unnest(%s::uuid[]) AS i(token_id)
-CROSS JOIN LATERAL (SELECT v.client_id, v.api_ids, v.key_ids FROM views.tokens v WHERE v.token_id = i.token_id
-  ORDER BY v.position DESC LIMIT 1) AS t
-LEFT JOIN LATERAL unnest(t.api_ids) AS a(api_id) ON true
-LEFT JOIN LATERAL unnest(t.key_ids) AS k(key_id) ON true
-"""
-
-
-async def _parties(connection: Connection, token_ids: Sequence[UUID]) -> dict[str, list[UUID]]:
-    row = await (await connection.execute(PARTIES, (list(token_ids),))).fetchone()
-    assert row is not None
-    return {
-        name: [identifier for identifier in found or () if identifier is not None]
-        for name, found in zip(("client_ids", "api_ids", "key_ids"), row, strict=True)
-    }
 
 
 def _without_suspensions(token: TokenStanding) -> TokenStanding:

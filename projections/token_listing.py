@@ -21,7 +21,9 @@ from ledger.execute import Pool
 from ledger.jsontext import MAX_INTEGER
 from ledger.standing import Standing, standing_of
 from projections.lookup import STANDING_COLUMNS, STANDING_ROWS, LookupFailed
-from projections.reference import Kept, ReferenceKeeper
+from projections.moments import AT, Moment, at_parameters
+from projections.reading import as_array
+from projections.reference import Kept, ReferenceKeeper, read_reference_as_of
 
 Connection = AsyncConnection[TupleRow]
 
@@ -42,11 +44,9 @@ SELECT at.position, at.instant,
   coalesce((SELECT b.last_position FROM ledger.batches b WHERE b.recorded_at < %(issued_after)s::timestamptz
     ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1), 0),
   CASE WHEN %(issued_before)s::timestamptz IS NULL THEN at.position
-    ELSE coalesce((SELECT b.last_position FROM ledger.batches b
+    ELSE least(at.position, coalesce((SELECT b.last_position FROM ledger.batches b
       WHERE b.recorded_at < %(issued_before)s::timestamptz + %(recorded_within)s::interval
-      ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1), 0) END
-FROM (SELECT coalesce((SELECT b.last_position FROM ledger.batches b ORDER BY b.last_position DESC LIMIT 1), 0) AS position,
-    ledger.clock() AS instant OFFSET 0) AS at
+      ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1), 0)) END
 """
 
 # One index each; what the index does not hold is checked on the rows of the walk, which is as long however many match.
@@ -154,49 +154,62 @@ class Bounds:
 
 
 async def list_tokens(
-    pool: Pool, reference: ReferenceKeeper, filters: TokenFilters, *, limit: int, before: Key = NEWEST
+    pool: Pool,
+    reference: ReferenceKeeper,
+    filters: TokenFilters,
+    *,
+    limit: int,
+    before: Key = NEWEST,
+    moment: Moment | None = None,
 ) -> TokenPage:
-    """Answer at most `limit` tokens that match, newest first, from after `before` on. LookupFailed."""
+    """Answer at most `limit` tokens that match, newest first, from after `before` on; as of now or a moment. LookupFailed."""
     for _ in range(ATTEMPTS):
-        page = await _page(pool, reference, filters, limit, before)
+        page = await _page(pool, reference, filters, limit, before, moment)
         if page is not None:
             return page
     raise LookupFailed("reference data kept changing")
 
 
-async def find_token(pool: Pool, reference: ReferenceKeeper, token_id: UUID) -> TokenPage:
+async def find_token(pool: Pool, reference: ReferenceKeeper, token_id: UUID, moment: Moment | None = None) -> TokenPage:
     """Answer a page of this token alone, or of none. LookupFailed."""
     for _ in range(ATTEMPTS):
-        bounds, kept = await _where(pool, reference, TokenFilters())
-        if kept is None:
+        bounds, kept = await _where(pool, reference, TokenFilters(), moment)
+        if kept is None and moment is None:
             continue
         async with pool.connection() as connection:
-            tokens = await read_listed(connection, [token_id], kept, bounds)
-        if kept.position == bounds.reference_position:
-            return TokenPage(tokens, None, bounds.position, bounds.instant, kept)
+            judged = kept or await read_parties(connection, [token_id], bounds.position)
+            tokens = await read_listed(connection, [token_id], judged, bounds)
+        if moment is not None or judged.position == bounds.reference_position:
+            return TokenPage(tokens, None, bounds.position, bounds.instant, judged)
     raise LookupFailed("reference data kept changing")
 
 
-async def _where(pool: Pool, reference: ReferenceKeeper, filters: TokenFilters) -> tuple[Bounds, Kept | None]:
+async def _where(
+    pool: Pool, reference: ReferenceKeeper, filters: TokenFilters, moment: Moment | None
+) -> tuple[Bounds, Kept | None]:
+    """Answer as of where is read, and the worker's reference data of there: None for another moment than now, or none of it."""
     async with pool.connection() as connection:
-        bounds = await read_bounds(connection, filters)
+        bounds = await read_bounds(connection, filters, moment)
     # Outside: this too takes a connection of the pool, and nobody waits for a second one while holding a first.
-    return bounds, await reference.at(bounds.reference_position)
+    return bounds, await reference.at(bounds.reference_position) if moment is None else None
 
 
-async def _page(pool: Pool, reference: ReferenceKeeper, filters: TokenFilters, limit: int, before: Key) -> TokenPage | None:
+async def _page(
+    pool: Pool, reference: ReferenceKeeper, filters: TokenFilters, limit: int, before: Key, moment: Moment | None
+) -> TokenPage | None:
     """Answer the page, or None when reference data changed while it was read: it could not be judged as of one position."""
-    bounds, kept = await _where(pool, reference, filters)
-    if kept is None:
+    bounds, now = await _where(pool, reference, filters, moment)
+    if now is None and moment is None:
         return None
     scanned = SCANNED if filters.checked() else limit + 1
     tokens: list[ListedToken] = []
     async with pool.connection() as connection:
         walked = await walk(connection, filters, bounds, before, scanned)
         matching = [key.token_id for key, matches in walked if matches]
+        kept = now or await read_parties(connection, matching, bounds.position)
         for start in range(0, len(matching), CHUNK):
             some = await read_listed(connection, matching[start : start + CHUNK], kept, bounds)
-            if kept.position != bounds.reference_position:
+            if moment is None and kept.position != bounds.reference_position:
                 return None
             tokens += [token for token in some if filters.state in (None, token.standing.state)]
             if len(tokens) > limit:
@@ -207,14 +220,14 @@ async def _page(pool: Pool, reference: ReferenceKeeper, filters: TokenFilters, l
     return TokenPage(tokens, end, bounds.position, bounds.instant, kept)
 
 
-async def read_bounds(connection: Connection, filters: TokenFilters) -> Bounds:
-    """Answer where the log is, and which positions an interval of issue means."""
-    parameters = {
+async def read_bounds(connection: Connection, filters: TokenFilters, moment: Moment | None = None) -> Bounds:
+    """Answer where the log is or was, and which positions an interval of issue means."""
+    parameters = at_parameters(moment) | {
         "issued_after": filters.issued_after,
         "issued_before": filters.issued_before,
         "recorded_within": RECORDED_WITHIN,
     }
-    row = await (await connection.execute(BOUNDS, parameters)).fetchone()
+    row = await (await connection.execute(BOUNDS + AT, parameters)).fetchone()
     assert row is not None
     return Bounds(*row)
 
@@ -233,6 +246,30 @@ async def walk(
     }
     rows = await connection.execute(WALK_OF_ALL if walked is None else WALKS[walked], parameters)
     return [(Key(position, token_id), matches) for position, token_id, matches in await rows.fetchall()]
+
+
+# What has a say in these tokens, and the roles of their scopes.
+PARTIES: Final = """
+SELECT array_agg(DISTINCT t.client_id), array_agg(DISTINCT a.api_id), array_agg(DISTINCT r.role_id),
+  array_agg(DISTINCT k.key_id)
+FROM unnest(%s::uuid[]) AS i(token_id)
+CROSS JOIN LATERAL (SELECT v.client_id, v.api_ids, v.role_ids, v.key_ids FROM views.tokens v WHERE v.token_id = i.token_id
+  ORDER BY v.position DESC LIMIT 1) AS t
+LEFT JOIN LATERAL unnest(t.api_ids) AS a(api_id) ON true
+LEFT JOIN LATERAL unnest(t.role_ids) AS r(role_id) ON true
+LEFT JOIN LATERAL unnest(t.key_ids) AS k(key_id) ON true
+"""
+
+
+async def read_parties(connection: Connection, token_ids: Sequence[UUID], position: int) -> Kept:
+    """Answer whatever else has a say in these tokens, as it was at a position."""
+    row = await (await connection.execute(PARTIES, (as_array(token_ids),))).fetchone()
+    assert row is not None
+    parties = {
+        name: [identifier for identifier in found or () if identifier is not None]
+        for name, found in zip(("client_ids", "api_ids", "role_ids", "key_ids"), row, strict=True)
+    }
+    return (await read_reference_as_of(connection, [position], **parties))[position]
 
 
 async def read_listed(

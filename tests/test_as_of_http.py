@@ -254,3 +254,131 @@ def test_a_gateway_reads_no_moment_from_its_query(admin: httpx.Client, world: Wo
     }
     answer = admin.get("/gateway/nginx", params={"as_of": then["context"]["position"]}, headers=headers)
     assert (answer.status_code, answer.headers["Ledger-Reason"]) == (401, "subject_suspended")
+
+
+# -------------------------------------------------------------------------------------------------- listings and timelines
+
+
+def without(answer: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name not in names}
+
+
+def shown(admin: httpx.Client, world: World, **then: Any) -> dict[str, Any]:
+    """Answer what every listing and every single thing shows of a world, now or then."""
+    subject, api = f"/v1/subjects/{world.person.subject_id}", f"/v1/apis/{world.api}"
+    paths: dict[str, dict[str, Any]] = {
+        subject: {},
+        f"{subject}/rules": {},
+        f"{subject}/permissions": {"limit": 3},
+        "/v1/subjects": {"username": world.person.username},
+        api: {},
+        f"{api}/roles": {},
+        f"{api}/roles/reader": {},
+        f"{api}/roles/reader/rules": {"limit": 2},
+        f"/v1/clients/{world.app.name}": {},
+        f"/v1/tokens/{world.tokens['token_id']}": {},
+        f"/v1/families/{world.tokens['family_id']}": {},
+        "/v1/tokens": {"subject_id": world.person.subject_id},
+    }
+    answers: dict[str, Any] = {}
+    for path, params in paths.items():
+        answer = ok(admin.get(path, params=params | then))
+        if then:
+            at = answer.get("as_of_position", answer["position"])
+            assert (at, answer["instant"]) == (then["as_of"], then["instant"]), path
+            assert answer["log_id"]
+        # Of then the answers say where then was, which is not where the log was when it was asked live.
+        answers[path] = without(answer, "instant", "log_id", "as_of_position" if "as_of_position" in answer else "position")
+    of = {
+        "token_id": world.tokens["token_id"],
+        "family_id": world.tokens["family_id"],
+        "subject_id": world.person.subject_id,
+        "client": world.app.name,
+    }
+    for name, value in of.items():
+        answer = ok(admin.get("/v1/audit/timeline", params={name: value} | then))
+        for entry in answer["entries"]:
+            entry["who"].pop("name")  # as it is now
+        answers[f"timeline of {name}"] = without(answer, "instant", "log_id", "position")
+    every = {"limit": 1000} | then
+    answers["apis"] = [row for row in ok(admin.get("/v1/apis", params=every))["apis"] if row["name"] == world.api]
+    names = (world.app.name, world.asker.name)
+    answers["clients"] = [row for row in ok(admin.get("/v1/clients", params=every))["clients"] if row["name"] in names]
+    listed = ok(admin.get("/v1/subjects", params=every | {"role": f"{world.api}:reader"}))
+    answers["subjects"] = without(listed, "instant", "log_id", "position")
+    return answers
+
+
+def test_everything_that_is_listed_is_shown_as_it_was(admin: httpx.Client, world: World) -> None:
+    own = {"api": world.api, "methods": ["PUT"], "path": "/x"}
+    ok(admin.post(f"/v1/subjects/{world.person.subject_id}/rules", json={"rules": [own]}))
+    before = shown(admin, world)
+    at = ok(admin.get("/readyz"))["position"]
+    moment = ok(admin.get("/v1/audit/events", params={"limit": 1}))
+    assert moment["position"] == at
+    change_everything(admin, world)
+    ok(admin.patch(f"/v1/apis/{world.api}", json={"audience": "https://moved.example.org"}))
+    ok(admin.delete(f"/v1/apis/{world.api}/roles/reader"))
+    ok(admin.post(f"/v1/apis/{world.api}/roles", json={"name": "reader"}), 201)
+    ok(admin.post(f"/v1/apis/{world.api}/roles", json={"name": "newer"}), 201)
+    ok(admin.patch(f"/v1/clients/{world.app.name}", json={"strategy": "opaque"}))
+    ok(admin.put(f"/v1/subjects/{world.person.subject_id}/profile", json={"username": f"new-{world.person.username}"}))
+    assert shown(admin, world, as_of=at, instant=moment["instant"]) == before
+
+
+def test_what_was_not_there_yet_is_not_found(admin: httpx.Client, world: World) -> None:
+    first = {"as_of": 1}
+    for path in (
+        f"/v1/subjects/{world.person.subject_id}",
+        f"/v1/subjects/{world.person.subject_id}/rules",
+        f"/v1/subjects/{world.person.subject_id}/permissions",
+        f"/v1/apis/{world.api}",
+        f"/v1/apis/{world.api}/roles",
+        f"/v1/apis/{world.api}/roles/reader",
+        f"/v1/apis/{world.api}/roles/reader/rules",
+        f"/v1/clients/{world.app.name}",
+        f"/v1/tokens/{world.tokens['token_id']}",
+        f"/v1/families/{world.tokens['family_id']}",
+    ):
+        assert admin.get(path, params=first).status_code == 404, path
+    assert ok(admin.get("/v1/subjects", params=first | {"username": world.person.username}))["subjects"] == []
+    assert ok(admin.get("/v1/tokens", params=first))["tokens"] == []
+    refused(admin.get("/v1/audit/timeline", params=first | {"token_id": world.tokens["token_id"]}), 404, "unknown_token")
+
+
+def test_pages_of_the_past_go_on_where_they_ended(admin: httpx.Client, world: World) -> None:
+    for _ in range(4):
+        login(admin, world.person, world.app)
+    at = ok(admin.get("/readyz"))["position"]
+    login(admin, world.person, world.app)
+    new_api(admin, name=world.api)
+
+    def walk(path: str, member: str, key: str, **query: Any) -> list[str]:
+        found, cursor = [], None
+        while True:
+            page = ok(admin.get(path, params=query | ({} if cursor is None else {"cursor": cursor})))
+            found += [row[key] for row in page[member]]
+            cursor = page["next"]
+            if cursor is None:
+                return found
+
+    of_person = {"subject_id": world.person.subject_id, "as_of": at}
+    whole = walk("/v1/tokens", "tokens", "token_id", **of_person, limit=1000)
+    assert len(whole) == 10
+    assert walk("/v1/tokens", "tokens", "token_id", **of_person, limit=3) == whole
+    for member, key in (("apis", "name"), ("clients", "name"), ("subjects", "subject_id")):
+        whole = walk(f"/v1/{member}", member, key, as_of=at, limit=1000)
+        assert walk(f"/v1/{member}", member, key, as_of=at, limit=2) == whole
+        assert len(set(whole)) == len(whole)
+    assert world.api in walk("/v1/apis", "apis", "name", as_of=at)
+    assert len(walk("/v1/apis", "apis", "name")) == len(walk("/v1/apis", "apis", "name", as_of=at)) + 1
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/subjects", "/v1/clients", "/v1/apis", "/v1/apis/ledger/roles", "/v1/tokens", "/v1/clients/console"]
+)
+def test_a_listing_names_what_is_wrong_with_its_moment(admin: httpx.Client, path: str) -> None:
+    for given, field in WRONG.values():
+        if all(given.values()):
+            problems = refused(admin.get(path, params=given), 400, "invalid_input")["problems"]
+            assert [one["field"] for one in problems] == [field]

@@ -36,8 +36,8 @@ from projections.lookup import look_up
 from projections.moments import AsOf, read_moment
 from projections.reading import READ_STATE
 from projections.reference import read_reference_as_of, read_rules_of
-from projections.revocations import ISSUED_LAST, PARTIES, PLAN
-from projections.token_listing import LISTED, NEWEST, TokenFilters, read_bounds, walk
+from projections.revocations import ISSUED_LAST, PLAN
+from projections.token_listing import LISTED, NEWEST, TokenFilters, read_bounds, read_parties, walk
 from tests.builders import NOON, command, envelope, family, role, subject_registered, token_issued
 from tests.conftest import Database
 
@@ -170,7 +170,7 @@ async def _plan_of_revocation(connection: Connection, keys: int) -> None:
     for position, family_id in enumerate(ids("family", keys), start=1):
         await connection.execute(PLAN, {"position": position, "issued_after": NOON, "issued_before": NOON})
         await connection.execute(ISSUED_LAST, (family_id,))
-    await connection.execute(PARTIES, (ids("token", keys),))
+    await read_parties(connection, ids("token", keys), TOKENS)
 
 
 async def _listed(connection: Connection, keys: int) -> None:
@@ -200,7 +200,7 @@ async def _life(connection: Connection, keys: int) -> None:
     for token_id, family_id in zip(ids("token", keys), ids("family", keys), strict=True):
         ends_at, types = NOON + timedelta(days=36_500), ("token_revoked", "family_revoked", "client_suspended")
         others = (family_id, CLIENT, *ids("api", 2))
-        await read_life(connection, token_id, others, types, [1], ends_at, cursor=None, limit=10)
+        await read_life(connection, token_id, others, types, [1], ends_at, Span(newest_first=False), limit=10)
         await read_succession(connection, family_id, 1, 0)
 
 

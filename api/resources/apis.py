@@ -10,13 +10,13 @@ from pydantic import Field
 from api.asking import authorize
 from api.body import Body, read_body, read_optional_body
 from api.commands import carry_out, make_envelope
-from api.pages import read_choice, read_query, slice_of
+from api.pages import AS_OF, read_choice, read_query
 from api.resources.bodies import Because, CutOff, Suspension, status_of
-from api.service import NOBODY, Service
+from api.seeing import see_reference
+from api.service import Service
 from ledger import apis
 from ledger.apis import api_id_of
 from ledger.errors import UnknownApi
-from ledger.instants import rfc3339
 from ledger.states import Api
 from projections.reading import Keys
 
@@ -67,15 +67,14 @@ class Apis:
     async def on_get(self, req: Request, resp: Response) -> None:
         """List APIs in the order of their names."""
         await authorize(req, self._service)
-        query = read_query(req, ("status", "cursor", "limit"))
+        query = read_query(req, ("status", *AS_OF, "cursor", "limit"))
         status = read_choice(query, "status", STATUSES)
-        found, kept = await self._service.find(NOBODY)
-        page = slice_of((a for a in kept.apis.values() if status in (None, a.status)), query, lambda api: api.name)
+        seen, position, instant = await see_reference(self._service, query)
+        page = await seen.slice("apis", seen.kept.apis.values(), query, lambda api: status in (None, api.status))
         resp.media = {
-            "apis": [_answer(api, found.instant) for api in page.items],
+            "apis": [_answer(api, instant) for api in page.items],
             "next": page.next,
-            "position": found.position,
-            "instant": rfc3339(found.instant),
+            **seen.where(position, instant),
         }
 
     # ------------------------------------------------------------------------------------------ /v1/apis/{name}
@@ -83,12 +82,13 @@ class Apis:
     async def on_get_one(self, req: Request, resp: Response, name: str) -> None:
         """Answer one API."""
         await authorize(req, self._service)
-        read_query(req, ())
-        found, kept = await self._service.find(NOBODY)
-        api = kept.apis.get(api_id_of(name))
+        query = read_query(req, AS_OF)
+        seen, position, instant = await see_reference(self._service, query)
+        api_id = api_id_of(name)
+        api = (await seen.reference(api_ids=[api_id])).apis.get(api_id)
         if api is None:
             raise UnknownApi(name)
-        resp.media = _answer(api, found.instant) | {"position": found.position, "instant": rfc3339(found.instant)}
+        resp.media = _answer(api, instant) | seen.where(position, instant)
 
     async def on_patch_one(self, req: Request, resp: Response, name: str) -> None:
         """Change what is given; its name stays."""

@@ -11,7 +11,8 @@ from falcon.asgi import Request, Response
 
 from api.asking import authorize
 from api.event_answers import about, event_answer, names_of_subjects, read_types, who, why
-from api.pages import read_choice, read_cursor, read_instant, read_limit, read_position, read_query, read_uuid, uuid_of
+from api.pages import AS_OF, read_choice, read_cursor, read_instant, read_limit, read_position, read_query, read_uuid, uuid_of
+from api.seeing import see
 from api.service import NOBODY, Service
 from api.timelines import Part, now_answer, of_client, of_family, of_subject, of_token, state_answer
 from ledger.apis import api_id_of
@@ -55,12 +56,12 @@ class AuditTimeline:
     async def on_get(self, req: Request, resp: Response) -> None:
         """Answer what happened to one token, family, subject or client, oldest first, with the state after each."""
         service = self._service
-        await authorize(req, service)
-        query = read_query(req, (*WHOSE, "limit", "cursor"))
+        caller = await authorize(req, service)
+        query = read_query(req, (*WHOSE, *AS_OF, "limit", "cursor"))
         given = [name for name in WHOSE if name in query]
         if len(given) != 1:
             raise InvalidInput([Problem(name, f"exactly one of: {', '.join(WHOSE)}") for name in given or WHOSE])
-        part = Part(read_cursor(query), read_limit(query))
+        part = Part(read_cursor(query), read_limit(query), (await see(service, query, caller.kept)).moment)
         async with service.pool.connection() as connection:
             match given[0]:
                 case "token_id":

@@ -12,16 +12,16 @@ from pydantic import Field
 from api.asking import authorize
 from api.body import Body, read_body, read_optional_body
 from api.commands import carry_out, make_envelope
-from api.pages import read_choice, read_query, slice_of
+from api.pages import AS_OF, read_choice, read_query
 from api.resources.bodies import Because, CutOff, Suspension, status_of
-from api.service import NOBODY, Service
+from api.seeing import see_reference
+from api.service import Service
 from ledger import clients
 from ledger.apis import api_id_of
 from ledger.clients import Ceilings, ClientSettings, Grant, client_id_of
 from ledger.errors import UnknownApi, UnknownClient
 from ledger.events import ClientRegistered
 from ledger.identifiers import uuid7
-from ledger.instants import rfc3339
 from ledger.states import Client, Refresh, Strategy
 from ledger.token_strings import new_secret, secret_digest, write
 from projections.reading import Keys
@@ -114,19 +114,19 @@ class Clients:
     async def on_get(self, req: Request, resp: Response) -> None:
         """List clients in the order of their names."""
         await authorize(req, self._service)
-        query = read_query(req, ("kind", "status", "cursor", "limit"))
+        query = read_query(req, ("kind", "status", *AS_OF, "cursor", "limit"))
         kind, status = read_choice(query, "kind", KINDS), read_choice(query, "status", STATUSES)
-        found, kept = await self._service.find(NOBODY)
-        page = slice_of(
-            (c for c in kept.clients.values() if kind in (None, c.kind) and status in (None, c.status)),
+        seen, position, instant = await see_reference(self._service, query)
+        page = await seen.slice(
+            "clients",
+            seen.kept.clients.values(),
             query,
-            lambda client: client.name,
+            lambda client: kind in (None, client.kind) and status in (None, client.status),
         )
         resp.media = {
-            "clients": [_answer(client, kept, found.instant) for client in page.items],
+            "clients": [_answer(client, seen.kept, instant) for client in page.items],
             "next": page.next,
-            "position": found.position,
-            "instant": rfc3339(found.instant),
+            **seen.where(position, instant),
         }
 
     # --------------------------------------------------------------------------------------- /v1/clients/{name}
@@ -134,15 +134,13 @@ class Clients:
     async def on_get_one(self, req: Request, resp: Response, name: str) -> None:
         """Answer one client; of its secrets only how many there are."""
         await authorize(req, self._service)
-        read_query(req, ())
-        found, kept = await self._service.find(NOBODY)
-        client = kept.clients.get(client_id_of(name))
+        query = read_query(req, AS_OF)
+        seen, position, instant = await see_reference(self._service, query)
+        client_id = client_id_of(name)
+        client = (await seen.reference(client_ids=[client_id])).clients.get(client_id)
         if client is None:
             raise UnknownClient(name)
-        resp.media = _answer(client, kept, found.instant) | {
-            "position": found.position,
-            "instant": rfc3339(found.instant),
-        }
+        resp.media = _answer(client, seen.kept, instant) | seen.where(position, instant)
 
     async def on_patch_one(self, req: Request, resp: Response, name: str) -> None:
         """Change the settings that are given; its name and kind stay."""

@@ -9,14 +9,16 @@ from falcon.asgi import Request, Response
 from api.asking import authorize
 from api.body import read_body, read_optional_body
 from api.commands import carry_out, make_envelope
-from api.pages import read_query, uuid_of
+from api.pages import AS_OF, read_as_of, read_query, uuid_of
 from api.resources.bodies import Because, Suspension
+from api.seeing import Seen
 from api.service import NOBODY, Service
 from ledger.instants import rfc3339
 from ledger.log import Actor
 from ledger.states import Family
 from ledger.statuses import stands
 from ledger.tokens import UnknownFamily, change_family
+from projections.audit import read_state_as_of
 from projections.reading import Keys, read_state
 from projections.reference import Kept
 
@@ -31,17 +33,21 @@ class Families:
         """Answer one family; its tokens are listed by GET /v1/tokens."""
         service = self._service
         await authorize(req, service)
-        read_query(req, ())
+        as_of = read_as_of(read_query(req, AS_OF))
         identifier = _family_id(family_id)
-        reading = await read_state(service.pool, Keys(families=[identifier]))
+        keys = Keys(families=[identifier])
+        if as_of is None:
+            moment, reading = None, await read_state(service.pool, keys)
+        else:
+            moment = await service.moment(as_of)
+            async with service.pool.connection() as connection:
+                reading = await read_state_as_of(connection, keys, moment)
         family = reading.state.families.get(identifier)
         if family is None:
             raise UnknownFamily("there is no such family")
         _, kept = await service.find(NOBODY)
-        resp.media = _answer(family, kept, reading.instant) | {
-            "position": reading.position,
-            "instant": rfc3339(reading.instant),
-        }
+        seen = Seen(service, moment, kept)
+        resp.media = _answer(family, kept, reading.instant) | seen.where(reading.position, reading.instant)
 
     async def on_post_suspend(self, req: Request, resp: Response, family_id: str) -> None:
         """Suspend every token of the family, up to an instant or until it is reinstated."""

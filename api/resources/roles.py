@@ -11,15 +11,15 @@ from pydantic import Field
 from api.asking import authorize
 from api.body import Body, read_body
 from api.commands import carry_out, make_envelope
-from api.pages import read_limit, read_query, read_uuid, slice_of
+from api.pages import AS_OF, read_limit, read_query, read_uuid
 from api.resources.bodies import RuleBody, RuleIds, checked_rule, rule_answer
-from api.service import NOBODY, Service
+from api.seeing import see, see_reference
+from api.service import Service
 from ledger import apis
 from ledger.apis import api_id_of, role_name_id
 from ledger.errors import UnknownApi, UnknownRole
 from ledger.events import RoleCreated
 from ledger.identifiers import uuid7
-from ledger.instants import rfc3339
 from ledger.states import Role
 from projections.listing import FIRST, list_role_rules, read_role_rules
 from projections.reading import Keys
@@ -71,21 +71,17 @@ class Roles:
     async def on_get(self, req: Request, resp: Response, name: str) -> None:
         """List the roles of an API in the order of their names, without those that were removed."""
         await authorize(req, self._service)
-        query = read_query(req, ("cursor", "limit"))
-        found, kept = await self._service.find(NOBODY)
+        query = read_query(req, (*AS_OF, "cursor", "limit"))
+        seen, position, instant = await see_reference(self._service, query)
         api_id = api_id_of(name)
-        if api_id not in kept.apis:
+        if api_id not in (await seen.reference(api_ids=[api_id])).apis:
             raise UnknownApi(name)
-        page = slice_of(
-            (role for role in kept.roles.values() if role.api_id == api_id and not role.removed),
-            query,
-            lambda role: role.name,
-        )
+        of_api = (role for role in seen.kept.roles.values() if role.api_id == api_id)
+        page = await seen.slice("roles", of_api, query, lambda role: not role.removed)
         resp.media = {
             "roles": [_answer(role, name) for role in page.items],
             "next": page.next,
-            "position": found.position,
-            "instant": rfc3339(found.instant),
+            **seen.where(position, instant),
         }
 
     # ----------------------------------------------------------------------------- /v1/apis/{name}/roles/{role}
@@ -93,10 +89,9 @@ class Roles:
     async def on_get_one(self, req: Request, resp: Response, name: str, role: str) -> None:
         """Answer one role."""
         await authorize(req, self._service)
-        read_query(req, ())
-        found, kept = await self._service.find(NOBODY)
-        row = kept.roles[_role_id(kept, name, role)]
-        resp.media = _answer(row, name) | {"position": found.position, "instant": rfc3339(found.instant)}
+        query = read_query(req, AS_OF)
+        seen, position, instant = await see_reference(self._service, query)
+        resp.media = _answer(await seen.role(name, role), name) | seen.where(position, instant)
 
     async def on_delete_one(self, req: Request, resp: Response, name: str, role: str) -> None:
         """Remove a role for good: its holders lose what it allowed."""
@@ -118,15 +113,15 @@ class Roles:
         """List the rules of a role in the order of their ids."""
         service = self._service
         caller = await authorize(req, service)
-        query = read_query(req, ("cursor", "limit"))
-        limit = read_limit(query)
-        role_id = _role_id(caller.kept, name, role)
-        page = await list_role_rules(service.pool, role_id, limit=limit, after=read_uuid(query, "cursor", FIRST))
+        query = read_query(req, (*AS_OF, "cursor", "limit"))
+        limit, after = read_limit(query), read_uuid(query, "cursor", FIRST)
+        seen = await see(service, query, caller.kept)
+        role_id = (await seen.role(name, role)).role_id
+        page = await list_role_rules(service.pool, role_id, limit=limit, after=after, moment=seen.moment)
         resp.media = {
             "rules": [rule_answer(rule) for rule in page.rows],
             "next": str(page.rows[-1].rule_id) if len(page.rows) == limit else None,
-            "position": page.position,
-            "instant": rfc3339(page.instant),
+            **seen.where(page.position, page.instant),
         }
 
     async def on_post_rules(self, req: Request, resp: Response, name: str, role: str) -> None:

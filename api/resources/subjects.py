@@ -1,5 +1,6 @@
 """/v1/subjects: people and service accounts, their roles and own rules, suspension, revocation, erasure."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -11,20 +12,22 @@ from pydantic import Field
 from api.asking import authorize
 from api.body import Body, read_body, read_optional_body
 from api.commands import carry_out, make_envelope
-from api.pages import read_choice, read_limit, read_query, read_uuid, uuid_of
+from api.pages import AS_OF, read_choice, read_limit, read_query, read_uuid, uuid_of
 from api.people import profiles_of, subject_key
 from api.resources.bodies import Because, CutOff, RuleBody, RuleIds, Suspension, rule_answer, status_of
+from api.seeing import Seen, see
 from api.service import Service
 from ledger import subjects
 from ledger.apis import api_id_of
 from ledger.errors import InvalidInput, NotAPerson, SubjectIsErased, UnknownApi, UnknownRole, UnknownSubject
 from ledger.events import SubjectRegistered
+from ledger.execute import Reading
 from ledger.identifiers import uuid7
-from ledger.instants import rfc3339
 from ledger.passwords import check_password
 from ledger.sealing import SubjectKey
-from ledger.states import Subject
+from ledger.states import State, Subject
 from ledger.user_names import user_name_id
+from projections.audit import read_state_as_of
 from projections.listing import FIRST, list_permissions, list_subjects
 from projections.reading import Keys, read_state
 from projections.reference import Kept
@@ -135,11 +138,12 @@ class Subjects:
         """List subjects, or find the one of a user name (`username`)."""
         service = self._service
         caller = await authorize(req, service)
-        query = read_query(req, ("username", "kind", "status", "role", "cursor", "limit"))
+        query = read_query(req, ("username", "kind", "status", "role", *AS_OF, "cursor", "limit"))
+        if query.keys() - {"username", *AS_OF} and "username" in query:
+            raise InvalidInput.of("username", "stands alone: it names one subject")
+        seen = await see(service, query, caller.kept)
         if "username" in query:
-            if len(query) > 1:
-                raise InvalidInput.of("username", "stands alone: it names one subject")
-            await self._find(query["username"], caller.kept, resp)
+            await self._find(query["username"], seen, resp)
             return
         limit = read_limit(query)
         page = await list_subjects(
@@ -148,34 +152,28 @@ class Subjects:
             after=read_uuid(query, "cursor", FIRST),
             kind=read_choice(query, "kind", KINDS),
             status=read_choice(query, "status", STATUSES),
-            role_id=_role_id(caller.kept, query["role"]) if "role" in query else None,
+            role_id=await _role_then(seen, query["role"]) if "role" in query else None,
+            moment=seen.moment,
         )
-        profiles = await profiles_of(service, page.rows)
         resp.media = {
-            "subjects": [_answer(row, profiles, caller.kept, page.instant) for row in page.rows],
+            "subjects": await _answers(seen, page.rows, page.instant),
             "next": str(page.rows[-1].subject_id) if len(page.rows) == limit else None,
-            "position": page.position,
-            "instant": rfc3339(page.instant),
+            **seen.where(page.position, page.instant),
         }
 
-    async def _find(self, username: str, kept: Kept, resp: Response) -> None:
+    async def _find(self, username: str, seen: Seen, resp: Response) -> None:
         service = self._service
         name_id = user_name_id(service.master, username)
-        reading = await read_state(service.pool, Keys(names=[name_id]))
+        reading = await self._read(seen, Keys(names=[name_id]))
         name = reading.state.names.get(name_id)
         found = []
         if name is not None and name.holder_id is not None:
-            reading = await read_state(service.pool, Keys(subjects=[name.holder_id]))
+            reading = await self._read(seen, Keys(subjects=[name.holder_id]))
             row = reading.state.subjects[name.holder_id]
             # Renamed or erased between the two readings: the name is nobody's any more.
             if row.name_id == name_id:
-                found = [_answer(row, await profiles_of(service, [row]), kept, reading.instant)]
-        resp.media = {
-            "subjects": found,
-            "next": None,
-            "position": reading.position,
-            "instant": rfc3339(reading.instant),
-        }
+                found = await _answers(seen, [row], reading.instant)
+        resp.media = {"subjects": found, "next": None, **seen.where(reading.position, reading.instant)}
 
     # -------------------------------------------------------------------------------- /v1/subjects/{subject_id}
 
@@ -183,16 +181,14 @@ class Subjects:
         """Answer one subject, with its profile in clear."""
         service = self._service
         caller = await authorize(req, service)
-        read_query(req, ())
+        seen = await see(service, read_query(req, AS_OF), caller.kept)
         identifier = _subject_id(subject_id)
-        reading = await read_state(service.pool, Keys(subjects=[identifier]))
+        reading = await self._read(seen, Keys(subjects=[identifier]))
         row = reading.state.subjects.get(identifier)
         if row is None:
             raise UnknownSubject(identifier)
-        resp.media = _answer(row, await profiles_of(service, [row]), caller.kept, reading.instant) | {
-            "position": reading.position,
-            "instant": rfc3339(reading.instant),
-        }
+        (answer,) = await _answers(seen, [row], reading.instant)
+        resp.media = answer | seen.where(reading.position, reading.instant)
 
     async def on_put_profile(self, req: Request, resp: Response, subject_id: str) -> None:
         """Set the profile whole; another user name frees the old one."""
@@ -287,17 +283,16 @@ class Subjects:
         """Answer the subject's own rules: at most 100, so all of them."""
         service = self._service
         caller = await authorize(req, service)
-        read_query(req, ())
+        seen = await see(service, read_query(req, AS_OF), caller.kept)
         identifier = _subject_id(subject_id)
-        reading = await read_state(service.pool, Keys(subjects=[identifier], rules_of_subjects=[identifier]))
+        reading = await self._read(seen, Keys(subjects=[identifier], rules_of_subjects=[identifier]))
         if identifier not in reading.state.subjects:
             raise UnknownSubject(identifier)
         held = reading.state.subject_rules.get(identifier)
         resp.media = {
             "subject_id": str(identifier),
             "rules": [{"api": caller.kept.apis[rule.api_id].name} | rule_answer(rule) for rule in (held.rules if held else ())],
-            "position": reading.position,
-            "instant": rfc3339(reading.instant),
+            **seen.where(reading.position, reading.instant),
         }
 
     async def on_post_rules(self, req: Request, resp: Response, subject_id: str) -> None:
@@ -345,10 +340,11 @@ class Subjects:
         """
         service = self._service
         caller = await authorize(req, service)
-        query = read_query(req, ("api", "cursor", "limit"))
+        query = read_query(req, ("api", *AS_OF, "cursor", "limit"))
         limit = read_limit(query)
+        seen = await see(service, query, caller.kept)
         identifier = _subject_id(subject_id)
-        reading = await read_state(service.pool, Keys(subjects=[identifier]))
+        reading = await self._read(seen, Keys(subjects=[identifier]))
         row = reading.state.subjects.get(identifier)
         if row is None:
             raise UnknownSubject(identifier)
@@ -358,6 +354,7 @@ class Subjects:
             limit=limit,
             after=_permission_cursor(query),
             api_id=_api_id(caller.kept, query["api"]) if "api" in query else None,
+            moment=seen.moment,
         )
         resp.media = {
             "subject_id": str(identifier),
@@ -378,8 +375,7 @@ class Subjects:
                 for permission in page.rows
             ],
             "next": ".".join(map(str, page.rows[-1].key)) if len(page.rows) == limit else None,
-            "position": page.position,
-            "instant": rfc3339(page.instant),
+            **seen.where(page.position, page.instant),
         }
 
     # ------------------------------------------------------------------------- suspension, revocation, erasure
@@ -455,6 +451,13 @@ class Subjects:
         await destroy_sealed_key(service.pool, identifier)
         resp.media = {"subject_id": str(identifier), "position": receipt.position}
 
+    async def _read(self, seen: Seen, keys: Keys) -> Reading[State]:
+        """Answer rows of subjects, their rules or user names, as they are or were."""
+        if seen.moment is None:
+            return await read_state(self._service.pool, keys)
+        async with self._service.pool.connection() as connection:
+            return await read_state_as_of(connection, keys, seen.moment)
+
     async def _row_and_key(self, subject_id: UUID) -> tuple[Subject, SubjectKey]:
         """Answer a subject's row and the key its personal data is sealed under, made where a service account has none yet."""
         service = self._service
@@ -464,6 +467,13 @@ class Subjects:
         if row.status == "erased":
             raise SubjectIsErased(subject_id)
         return row, await subject_key(service, subject_id)
+
+
+async def _answers(seen: Seen, rows: Sequence[Subject], instant: datetime) -> list[dict[str, Any]]:
+    """Answer subjects, with their profiles in clear: those of then, as long as they have not been erased since."""
+    profiles = await profiles_of(seen.service, rows)
+    kept = await seen.reference(role_ids=[role_id for row in rows for role_id in row.role_ids])
+    return [_answer(row, profiles, kept, instant) for row in rows]
 
 
 def _answer(row: Subject, profiles: dict[UUID, dict[str, Any]], kept: Kept, instant: datetime) -> dict[str, Any]:
@@ -503,6 +513,14 @@ def _role_id(kept: Kept, text: str) -> UUID:
     if role_id is None:
         raise UnknownRole(text)
     return role_id
+
+
+async def _role_then(seen: Seen, text: str) -> UUID:
+    """The same for a role of then: its name may be another's now."""
+    if seen.moment is None:
+        return _role_id(seen.kept, text)
+    api, _, role = text.partition(":")
+    return uuid_of(text) or (await seen.role(api, role)).role_id
 
 
 def _api_id(kept: Kept, name: str) -> UUID:

@@ -9,9 +9,10 @@ from falcon.asgi import Request, Response
 from api.asking import authorize
 from api.body import read_body, read_optional_body
 from api.commands import carry_out, make_envelope
-from api.pages import read_choice, read_instant, read_limit, read_position, read_query, read_uuid, uuid_of
+from api.pages import AS_OF, read_choice, read_instant, read_limit, read_position, read_query, read_uuid, uuid_of
 from api.resources.bodies import Because, Suspension
 from api.resources.issue import issue_on_behalf
+from api.seeing import see
 from api.service import Service
 from ledger.apis import api_id_of
 from ledger.clients import client_id_of
@@ -58,6 +59,7 @@ class Tokens:
                 "state",
                 "issued_after",
                 "issued_before",
+                *AS_OF,
                 "cursor",
                 "limit",
             ),
@@ -73,26 +75,25 @@ class Tokens:
             issued_after=read_instant(query, "issued_after"),
             issued_before=read_instant(query, "issued_before"),
         )
-        page = await list_tokens(
-            service.pool, service.reference, filters, limit=read_limit(query), before=read_token_cursor(query)
-        )
-        resp.media = page_answer(page)
+        limit, before = read_limit(query), read_token_cursor(query)
+        seen = await see(service, query, caller.kept)
+        page = await list_tokens(service.pool, service.reference, filters, limit=limit, before=before, moment=seen.moment)
+        resp.media = page_answer(page) | seen.where(page.position, page.instant)
 
     # ------------------------------------------------------------------------------------ /v1/tokens/{token_id}
 
     async def on_get_one(self, req: Request, resp: Response, token_id: str) -> None:
         """Answer one token; `position` is where it was issued."""
         service = self._service
-        await authorize(req, service)
-        read_query(req, ())
+        caller = await authorize(req, service)
+        seen = await see(service, read_query(req, AS_OF), caller.kept)
         identifier = _token_id(token_id)
-        page = await find_token(service.pool, service.reference, identifier)
+        page = await find_token(service.pool, service.reference, identifier, seen.moment)
         if not page.tokens:
             raise UnknownToken("there is no such token")
-        resp.media = token_members(page.tokens[0], page.kept) | {
-            "as_of_position": page.position,
-            "instant": rfc3339(page.instant),
-        }
+        at = seen.where(page.position, page.instant)
+        at["as_of_position"] = at.pop("position")
+        resp.media = token_members(page.tokens[0], page.kept) | at
 
     async def on_post_suspend(self, req: Request, resp: Response, token_id: str) -> None:
         """Suspend one token, up to an instant or until it is reinstated."""
