@@ -1,4 +1,4 @@
-"""Commands as the service carries them out, drawn at random: what each reads, and the decision it takes.
+"""Commands as the service carries them out, made at random: what each reads, and the decision it takes.
 
 A deed is made for a past (worth.py): it is about what is there, or about something new. Many are refused, as they are in life.
 """
@@ -6,15 +6,14 @@ A deed is made for a past (worth.py): it is about what is there, or about someth
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, Protocol, TypeVar
+from random import Random
+from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
-
-from hypothesis import strategies as st
 
 from ledger import apis, clients, keys, lockouts, subjects, tokens
 from ledger.builtin import CONSOLE, LEDGER_API
 from ledger.clients import Ceilings, ClientSettings
-from ledger.events import Event
+from ledger.events import Event, TokensArchived
 from ledger.log import Actor
 from ledger.rules import Rule
 from ledger.states import Client, Family, Key, Refresh, State, Strategy, TokenState
@@ -23,7 +22,7 @@ from tests import builders
 from tests.worth import TEMPLATES, Past
 
 Decide = Callable[[State, datetime], Sequence[Event]]
-Drawn = TypeVar("Drawn")
+Chosen = TypeVar("Chosen")
 
 CEILINGS: Final = Ceilings(access_lifetime_seconds=86_400, refresh_absolute_seconds=7_776_000)
 DIGEST: Final = b"\x5a" * 32
@@ -40,17 +39,12 @@ MOST_OTHERS: Final = 5
 
 @dataclass(frozen=True)
 class Deed:
-    """A command: what it reads, what it decides, who does it."""
+    """A command: what it reads, what it decides, who does it, and the position of the event it is because of."""
 
     keys: Keys
     decide: Decide
     actor: Actor = Actor.SYSTEM
-
-
-class Draw(Protocol):
-    """Draws a value, as hypothesis's `data.draw` does."""
-
-    def __call__(self, strategy: st.SearchStrategy[Drawn], /) -> Drawn: ...
+    causation: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,25 +54,23 @@ class Scene:
     past: Past
     now: datetime
     new_id: Callable[[], UUID]
-    draw: Draw
+    random: Random
 
-    def one(self, of: Mapping[UUID, Drawn]) -> UUID:
-        """Draw a key; of a mapping that is empty an id that nobody has."""
-        return self.draw(st.sampled_from(list(of))) if of else self.new_id()
+    def one(self, of: Mapping[UUID, Any]) -> UUID:
+        """Choose a key; of a mapping that is empty an id that nobody has."""
+        return self.random.choice(list(of)) if of else self.new_id()
 
-    def some(self, of: Sequence[Drawn], *, at_least: int = 0) -> tuple[Drawn, ...]:
-        """Draw some of these."""
-        if not of:
-            return ()
-        return tuple(self.draw(st.lists(st.sampled_from(of), unique=True, min_size=at_least, max_size=3)))
+    def some(self, of: Sequence[Chosen], *, at_least: int = 0) -> tuple[Chosen, ...]:
+        """Choose some of these, at most three."""
+        return tuple(self.random.sample(of, min(len(of), self.random.randint(at_least, 3))))
 
     def chance(self) -> bool:
-        """Draw yes or no."""
-        return self.draw(st.booleans())
+        """Choose yes or no."""
+        return self.random.random() < 0.5
 
     def until(self) -> datetime | None:
-        """Draw the end of a suspension."""
-        seconds = self.draw(st.sampled_from([None, 60, 600]))
+        """Choose the end of a suspension."""
+        seconds = self.random.choice([None, 60, 600])
         return None if seconds is None else self.now + timedelta(seconds=seconds)
 
     def others(self) -> dict[UUID, Client]:
@@ -132,8 +124,8 @@ def issued(scene: Scene) -> Deed:
         api_ids=client.api_ids if scene.chance() else scene.some(client.api_ids, at_least=1),
         role_ids=scene.some(roles) if scene.chance() else None,
         direct=scene.chance(),
-        with_refresh=not scene.draw(st.sampled_from([False, False, True])),
-        lifetime_seconds=scene.draw(st.sampled_from([None, 60, 86_400])),
+        with_refresh=not scene.random.choice([False, False, True]),
+        lifetime_seconds=scene.random.choice([None, 60, 86_400]),
     )
     return _issue(grant, _made_now(scene, client.strategy), scene.new_id())
 
@@ -146,7 +138,7 @@ def refreshed(scene: Scene) -> Deed:
     token = found[scene.one(found)]
     client = scene.past.clients[token.client_id]
     made = _made_now(scene, client.strategy)
-    narrowed = scene.draw(st.sampled_from([False, False, True]))
+    narrowed = scene.random.choice([False, False, True])
     role_ids = scene.some(token.role_ids or scene.past.subjects[token.subject_id].role_ids) if narrowed else None
     direct = narrowed and scene.chance()
     return Deed(
@@ -179,7 +171,7 @@ def _verb(scene: Scene, row: TokenState | Family | None) -> Literal["suspend", "
     verbs: list[Literal["suspend", "reinstate", "revoke"]] = ["suspend", "suspend", "reinstate", "revoke"]
     if row is not None and row.status == "suspended":
         verbs = ["reinstate", "reinstate", "suspend", "revoke"]
-    return scene.draw(st.sampled_from(verbs))
+    return scene.random.choice(verbs)
 
 
 def token_changed(scene: Scene) -> Deed:
@@ -241,7 +233,7 @@ def _person(subject_id: UUID, name: UUID) -> Deed:
 
 def clearance_set(scene: Scene) -> Deed:
     """Set the clearance."""
-    subject_id, clearance = scene.one(scene.past.subjects), scene.draw(st.sampled_from([0, 5, 10]))
+    subject_id, clearance = scene.one(scene.past.subjects), scene.random.choice([0, 5, 10])
     return Deed(
         Keys(subjects=[subject_id]),
         lambda state, now: subjects.set_clearance(state, now, subject_id=subject_id, clearance=clearance),
@@ -290,15 +282,14 @@ def roles_withdrawn(scene: Scene) -> Deed:
 
 
 def _rules(scene: Scene) -> list[Rule]:
-    effects: st.SearchStrategy[Literal["allow", "deny"]] = st.sampled_from(["allow", "allow", "deny"])
-    one = st.builds(
-        lambda effect, methods, path, clearance: Rule.make(effect, methods, path, clearance if effect == "allow" else None),
-        effects,
-        st.sampled_from([("GET",), ("GET", "POST"), ("DELETE",), ("*",)]),
-        st.sampled_from(list(TEMPLATES)),
-        st.sampled_from([0, 0, 5, 10]),
-    )
-    return scene.draw(st.lists(one, min_size=1, max_size=3))
+    return [_rule(scene) for _ in range(scene.random.randint(1, 3))]
+
+
+def _rule(scene: Scene) -> Rule:
+    effect: Literal["allow", "deny"] = scene.random.choice(["allow", "allow", "deny"])
+    methods = scene.random.choice([("GET",), ("GET", "POST"), ("DELETE",), ("*",)])
+    clearance = scene.random.choice([0, 0, 5, 10])
+    return Rule.make(effect, methods, scene.random.choice(list(TEMPLATES)), clearance if effect == "allow" else None)
 
 
 def own_rules_granted(scene: Scene) -> Deed:
@@ -338,7 +329,7 @@ def erased(scene: Scene) -> Deed:
 def stopped(scene: Scene) -> Deed:
     """Suspend a subject, a client or an API, or reinstate one that is suspended."""
     until = scene.until()
-    match scene.draw(st.sampled_from(["subject", "client", "api"])):
+    match scene.random.choice(["subject", "client", "api"]):
         case "subject":
             subject_id = scene.one(scene.past.subjects)
             suspends = scene.past.subjects[subject_id].status == "active"
@@ -373,8 +364,8 @@ def stopped(scene: Scene) -> Deed:
 
 def cut_off(scene: Scene) -> Deed:
     """Revoke every token of a subject, client or API, up to now or up to a position."""
-    upto: int | None = scene.draw(st.none() | st.integers(0, scene.past.position))
-    match scene.draw(st.sampled_from(["subject", "client", "api"])):
+    upto = None if scene.chance() else scene.random.randint(0, scene.past.position)
+    match scene.random.choice(["subject", "client", "api"]):
         case "subject":
             subject_id = scene.one(scene.past.subjects)
             return Deed(
@@ -418,7 +409,7 @@ def api_changed(scene: Scene) -> Deed:
 
 def role_created(scene: Scene) -> Deed:
     """Create a role, under a name that another one may have or have had."""
-    role_id, api_id, name = scene.new_id(), scene.one(scene.past.apis), scene.draw(st.sampled_from(["clerk", "guest"]))
+    role_id, api_id, name = scene.new_id(), scene.one(scene.past.apis), scene.random.choice(["clerk", "guest"])
     return Deed(
         Keys(apis=[api_id], roles=[role_id], names=[apis.role_name_id(api_id, name)]),
         lambda state, now: apis.create_role(state, now, role_id=role_id, api_id=api_id, name=name),
@@ -459,14 +450,14 @@ def client_registered(scene: Scene) -> Deed:
     """Register a client, or, where there are enough, change one."""
     if len(scene.past.clients) >= MOST_OTHERS:
         return client_changed(scene)
-    refresh: Refresh = scene.draw(st.sampled_from(["off", "reusable", "rotating"]))
-    strategy: Strategy = scene.draw(st.sampled_from(list(USES)))
+    refresh: Refresh = scene.random.choice(["off", "reusable", "rotating"])
+    strategy: Strategy = scene.random.choice(list(USES))
     settings = _settings(
         strategy,
         refresh,
         scene.some(list(scene.past.apis), at_least=1),
         ("client_credentials",) if scene.chance() else ("password",),
-        retry_window_seconds=scene.draw(st.sampled_from([0, 30])),
+        retry_window_seconds=scene.random.choice([0, 30]),
         revoke_access_on_rotation=scene.chance(),
     )
     return _client(f"client-{len(scene.past.clients)}", settings, scene.new_id())
@@ -479,8 +470,9 @@ def _settings(
         grants=grants if refresh == "off" else (*grants, "refresh_token"),
         strategy=strategy,
         refresh=refresh,
-        refresh_idle_seconds=3_600,
-        refresh_absolute_seconds=7_200,
+        access_lifetime_seconds=3_600,
+        refresh_idle_seconds=7_200,
+        refresh_absolute_seconds=14_400,
         api_ids=api_ids,
         **others,
     )
@@ -506,18 +498,15 @@ def _client(name: str, settings: ClientSettings, subject_id: UUID) -> Deed:
 def client_changed(scene: Scene) -> Deed:
     """Change a client's settings."""
     client_id, subject_id = scene.one(scene.others()), scene.new_id()
-    change: tuple[str, st.SearchStrategy[Any]] = scene.draw(
-        st.sampled_from(
-            [
-                ("strategy", st.sampled_from(list(USES))),
-                ("api_ids", st.just(scene.some(list(scene.past.apis), at_least=1))),
-                ("access_lifetime_seconds", st.sampled_from([60, 600])),
-                ("revoke_access_on_rotation", st.booleans()),
-                ("retry_window_seconds", st.sampled_from([0, 30])),
-            ]
-        )
-    )
-    changes = {change[0]: scene.draw(change[1])}
+    every: dict[str, Any] = {
+        "strategy": scene.random.choice(list(USES)),
+        "api_ids": scene.some(list(scene.past.apis), at_least=1),
+        "access_lifetime_seconds": scene.random.choice([60, 600]),
+        "revoke_access_on_rotation": scene.chance(),
+        "retry_window_seconds": scene.random.choice([0, 30]),
+    }
+    setting = scene.random.choice(list(every))
+    changes = {setting: every[setting]}
     return Deed(
         Keys(clients=[client_id], subjects=[subject_id], apis=list(scene.past.apis)),
         lambda state, now: clients.change(
@@ -549,7 +538,7 @@ def key_changed(scene: Scene) -> Deed:
     key_id = scene.one(scene.past.keys)
     known = scene.past.keys[key_id]
     spare = new_key(scene.new_id(), known.use, scene.now)
-    verb = scene.draw(st.sampled_from(["make", "activate", "activate", "retire", "revoke"]))
+    verb = scene.random.choice(["make", "activate", "activate", "retire", "revoke"])
 
     def decide(state: State, now: datetime) -> Sequence[Event]:
         match verb:
@@ -567,7 +556,7 @@ def key_changed(scene: Scene) -> Deed:
 
 def keys_renewed(scene: Scene) -> Deed:
     """Take the step of the scheduled rotation that is due."""
-    use: keys.Use = scene.draw(st.sampled_from(["sig", "enc"]))
+    use: keys.Use = scene.random.choice(["sig", "enc"])
     spare = new_key(scene.new_id(), use, scene.now)
     lifetime = timedelta(minutes=10)
     return Deed(
@@ -596,40 +585,29 @@ def unlocked(scene: Scene) -> Deed:
     return Deed(Keys(lockouts=[lockout_id]), lambda state, now: lockouts.unlock(state, now, lockout_id=lockout_id))
 
 
+# ------------------------------------------------------------------------------------------------------------- archives
+
+
+def let_go(scene: Scene) -> Deed:
+    """Let what has ended leave the views, as it does once its events are archived: what came first goes first."""
+    log_id = scene.past.log_id
+    to_position = scene.random.randint(1, scene.past.position + 1)
+    ended_before = scene.now - timedelta(seconds=scene.random.choice([0, 60]))
+    event = TokensArchived(log_id=log_id, from_position=1, to_position=to_position, ended_before=ended_before)
+    return Deed(Keys(other_streams=[log_id]), lambda state, now: [event])
+
+
 Make = Callable[[Scene], Deed]
 
-# By area, so that each has its turn; within one, what is named twice comes twice as often.
-OF_TOKENS: Final[Sequence[Make]] = (issued, issued, refreshed, refreshed, token_changed, family_changed, several_revoked)
-OF_SUBJECTS: Final[Sequence[Make]] = (
-    registered,
-    clearance_set,
-    password_set,
-    renamed,
-    roles_granted,
-    roles_granted,
-    roles_withdrawn,
-    own_rules_granted,
-    own_rules_withdrawn,
-    erased,
-    locked_out,
-    unlocked,
+# What is named twice comes twice as often.
+DEEDS: Final[Sequence[Make]] = (
+    *(issued, issued, issued, refreshed, refreshed, refreshed, token_changed, token_changed, token_changed, family_changed),
+    *(several_revoked, registered, clearance_set, password_set, renamed, roles_granted, roles_granted, roles_withdrawn),
+    *(own_rules_granted, own_rules_granted, own_rules_withdrawn, erased, locked_out, unlocked, stopped, stopped, stopped),
+    *(cut_off, api_registered, api_changed, role_created, role_removed, role_rules_granted, role_rules_granted),
+    *(role_rules_withdrawn, client_registered, client_registered, client_changed, secret_rotated, key_changed, key_changed),
+    *(key_changed, keys_renewed, let_go),
 )
-OF_REFERENCE: Final[Sequence[Make]] = (
-    api_registered,
-    api_changed,
-    role_created,
-    role_removed,
-    role_rules_granted,
-    role_rules_granted,
-    role_rules_withdrawn,
-    client_registered,
-    client_registered,
-    client_changed,
-    secret_rotated,
-)
-OF_STOPS: Final[Sequence[Make]] = (stopped, stopped, cut_off)
-OF_KEYS: Final[Sequence[Make]] = (key_changed, key_changed, keys_renewed)
-EVERY: Final[Sequence[Make]] = tuple(dict.fromkeys([*OF_TOKENS, *OF_SUBJECTS, *OF_REFERENCE, *OF_STOPS, *OF_KEYS]))
 
 
 # What the first clients hand out, one of each kind of token.

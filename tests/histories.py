@@ -7,13 +7,13 @@ answered live, the same question as of that position, the same question to views
 
 import asyncio
 import itertools
-import random
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar, cast
+from random import Random
+from typing import Any, Final, Protocol, TypeVar, cast
 from uuid import UUID
 
 import psycopg
@@ -27,34 +27,34 @@ from ledger import genesis
 from ledger.builtin import LEDGER_API
 from ledger.database import connect
 from ledger.decisions import Decision, Question, Reference, decide
-from ledger.errors import LedgerError
+from ledger.errors import InvalidInput, LedgerError
 from ledger.execute import Pool
-from ledger.log import Command, append
+from ledger.log import Actor, Command, append
 from ledger.standing import standing_of
 from projections.install import install_views
 from projections.lookup import Found, look_up
+from projections.moments import AsOf, read_moment
 from projections.reading import Keys, read_state
-from projections.reference import ReferenceKeeper
-from projections.replay import replay
-from tests import deeds, model
+from projections.reference import ReferenceKeeper, read_reference_of
+from projections.replay import GROUPS, replay
+from tests import deeds
 from tests.builders import NOON, envelope
 from tests.clock import put_clock
-from tests.deeds import Deed, Make, Scene
+from tests.deeds import Deed, Scene
 from tests.model import Recorded
-from tests.stored import expected, stored
+from tests.stored import expected, stored_in
 from tests.worth import METHODS, TARGETS, Asked, Past
 
 Answer = TypeVar("Answer")
 
 SCRATCH: Final = "views_scratch"
-STEPS: Final = 30
+STEPS: Final = 25
+# What a step does is chosen at random by a number that is drawn.
+CHOICES: Final = st.integers(0, 2**32 - 1)
 NO_TOKEN: Final = UUID(int=0)
 TICK: Final = timedelta(microseconds=1)
-PASSING: Final = (timedelta(seconds=1), timedelta(seconds=31), timedelta(hours=2))
-# Every row of every view, in a form that can be compared.
-ROWS: Final = " UNION ALL ".join(
-    f"SELECT '{view}' AS view, t.position AS position, to_jsonb(t)::text AS row FROM views.{view} t" for view in model.VIEWS
-)
+# Mostly short, or everything would have ended soon.
+PASSING: Final = (*[timedelta(seconds=1)] * 6, *[timedelta(seconds=31)] * 4, timedelta(hours=2))
 # The scratch views under the name that everything reads, and the folds that make them.
 IN_THEIR_PLACE: Final = (
     "ALTER SCHEMA views RENAME TO views_aside",
@@ -62,8 +62,6 @@ IN_THEIR_PLACE: Final = (
     "SET LOCAL search_path = views, ledger, pg_temp",
     "SAVEPOINT empty",
 )
-
-Rows = set[tuple[str, int, str]]
 
 
 @dataclass
@@ -132,10 +130,6 @@ class Ledger:
         """Stop the clock at an instant."""
         self._superuser.execute("UPDATE ledger.test_clock SET stopped_at = %s", (now,))
 
-    def stored(self) -> dict[str, list[str]]:
-        """Answer the rows of the live views."""
-        return stored(self._superuser, "views", 1)
-
     def empty(self) -> None:
         """Take every event and row away."""
         tables = self._superuser.execute(
@@ -165,6 +159,11 @@ class Live:
     asked: Asked
     decision: Decision
 
+    @property
+    def token_id(self) -> UUID:
+        """Of the token that was asked about."""
+        return self.asked.token_id
+
 
 class Histories(RuleBasedStateMachine):
     """One history, and what must hold of it."""
@@ -178,16 +177,16 @@ class Histories(RuleBasedStateMachine):
         self.now = NOON
         self.answered: list[Live] = []
         self.replayed = False
-        self.choices = random.Random(0)
-        self.keeper = ReferenceKeeper(pool_of(ledger.service))
+        self.choices = Random(0)
+        self.worker = Worker(ledger.service)
         ledger.empty()
         ledger.set_clock(self.now)
 
     # ------------------------------------------------------------------------------------------------------- what happens
 
-    @initialize(choices=st.integers(0, 2**16))
+    @initialize(choices=CHOICES)
     def begins(self, choices: int) -> None:
-        self.choices = random.Random(choices)
+        self.goes_on(choices)
         keys = [deeds.new_key(self.ledger.new_id(), use, self.now) for use in ("sig", "enc")]
         opened = genesis.genesis(
             self.now,
@@ -203,44 +202,28 @@ class Histories(RuleBasedStateMachine):
         for deed in deeds.first_deeds(self.ledger.new_id, *(key.key_id for key in keys)):
             self.perform(deed)
 
-    @rule(data=st.data(), make=st.sampled_from(deeds.OF_TOKENS))
-    def of_tokens(self, data: st.DataObject, make: Make) -> None:
-        self.perform(self.made(make, data))
+    @rule(choices=CHOICES)
+    def something_is_done(self, choices: int) -> None:
+        self.goes_on(choices)
+        self.perform(self.made())
 
-    @rule(data=st.data(), make=st.sampled_from(deeds.OF_TOKENS))
-    def of_tokens_again(self, data: st.DataObject, make: Make) -> None:
-        self.perform(self.made(make, data))
+    @rule(choices=CHOICES)
+    def several_things_are_done_at_once(self, choices: int) -> None:
+        """Each is decided without the others, and all are in one append."""
+        self.goes_on(choices)
+        self.perform(*(self.made() for _ in range(self.choices.randint(2, 4))))
 
-    @rule(data=st.data(), make=st.sampled_from(deeds.OF_SUBJECTS))
-    def of_subjects(self, data: st.DataObject, make: Make) -> None:
-        self.perform(self.made(make, data))
-
-    @rule(data=st.data(), make=st.sampled_from(deeds.OF_REFERENCE))
-    def of_reference(self, data: st.DataObject, make: Make) -> None:
-        self.perform(self.made(make, data))
-
-    @rule(data=st.data(), make=st.sampled_from(deeds.OF_STOPS))
-    def of_stops(self, data: st.DataObject, make: Make) -> None:
-        self.perform(self.made(make, data))
-
-    @rule(data=st.data(), make=st.sampled_from(deeds.OF_KEYS))
-    def of_keys(self, data: st.DataObject, make: Make) -> None:
-        self.perform(self.made(make, data))
-
-    @rule(data=st.data(), makes=st.lists(st.sampled_from(deeds.EVERY), min_size=2, max_size=4))
-    def together(self, data: st.DataObject, makes: Sequence[Make]) -> None:
-        """Several commands, each decided without the others, in one append."""
-        self.perform(*(self.made(make, data) for make in makes))
-
-    @rule(data=st.data())
-    def time_passes(self, data: st.DataObject) -> None:
+    @rule(choices=CHOICES)
+    def time_passes(self, choices: int) -> None:
         """A second, until a rotation is no retry any more, until a key is known to verifiers; or until something ends, or to
-        just before."""
-        ends = [end for end in self.ends() if end > self.now][:2]
+        just before. Something is done then."""
+        self.goes_on(choices)
+        ends = [end for end in self.ends() if end > self.now][:1]
         instants = [self.now + by for by in PASSING] + [instant for end in ends for instant in (end, end - TICK)]
-        self.now = max(self.now, data.draw(st.sampled_from(instants), "to"))
+        self.now = max(self.now, self.choices.choice(instants))
         self.ledger.set_clock(self.now)
         self.ask_live()
+        self.perform(self.made())
 
     @precondition(lambda self: not self.replayed)
     @rule()
@@ -252,8 +235,17 @@ class Histories(RuleBasedStateMachine):
         self.ledger.tally.replays += 1
         self.ask_live()
 
-    def made(self, make: Make, data: st.DataObject) -> Deed:
-        return make(Scene(self.past, self.now, self.ledger.new_id, lambda strategy: data.draw(strategy)))
+    def goes_on(self, choices: int) -> None:
+        """Let what was drawn, and all that was drawn before, say what is chosen from here: no two histories are alike."""
+        self.choices = Random(f"{self.choices.random()} {choices}")
+
+    def made(self) -> Deed:
+        """Make a deed, perhaps by somebody with a token, and because of an event."""
+        choose = self.choices
+        deed = choose.choice(deeds.DEEDS)(Scene(self.past, self.now, self.ledger.new_id, choose))
+        by = choose.choice([None, *self.past.tokens.values()])
+        actor = deed.actor if by is None else Actor("subject", by.subject_id, f"token {by.token_id}")
+        return replace(deed, actor=actor, causation=choose.choice([None, choose.randint(1, self.past.position)]))
 
     def ends(self) -> list[datetime]:
         """Answer the instants from which something is otherwise, without an event."""
@@ -281,7 +273,8 @@ class Histories(RuleBasedStateMachine):
                     self.ledger.tally.refused += 1
                     continue
                 if events:
-                    decided.append((deed, Command(envelope(actor=deed.actor), reading.versions, events)))
+                    by = envelope(actor=deed.actor, causation=deed.causation)
+                    decided.append((deed, Command(by, reading.versions, events)))
             if not decided:
                 return
             outcomes = await append(self.ledger.service, [command for _, command in decided])
@@ -290,7 +283,7 @@ class Histories(RuleBasedStateMachine):
                 if outcome.outcome == "recorded":
                     assert outcome.first_position == self.past.position + 1
                     for position, event in enumerate(command.events, self.past.position + 1):
-                        self.log.append(Recorded(position, event, deed.actor))
+                        self.log.append(Recorded(position, event, deed.actor, deed.causation))
                         self.past.take(self.log[-1])
                         self.recorded_at[position] = self.now
             waiting = [deed for (deed, _), outcome in zip(decided, outcomes, strict=True) if outcome.outcome == "conflict"]
@@ -300,7 +293,7 @@ class Histories(RuleBasedStateMachine):
     def ask_live(self) -> None:
         """Ask about every token, as a worker does that has been there from the start, and keep what was answered."""
         asked = self.questions_about([*self.past.tokens, NO_TOKEN], self.past, self.now)
-        decisions = self.ledger.run(self._ask(asked, self.ledger.service, self.keeper, None, self.past))
+        decisions = self.ledger.run(self._ask(asked, self.worker, None, self.past))
         self.answered += [Live(self.past.position, *answer) for answer in zip(asked, decisions, strict=True)]
         self.ledger.tally.live += len(asked)
         tokens = "SELECT token_id FROM views.current_tokens"
@@ -320,63 +313,56 @@ class Histories(RuleBasedStateMachine):
                 asked.append(Asked(token_id, choose(api_ids), choose(METHODS), choose(list(TARGETS)), secret_matches, now))
         return asked
 
-    async def _ask(
-        self,
-        asked: Sequence[Asked],
-        connection: AsyncConnection[TupleRow],
-        keeper: ReferenceKeeper,
-        position: int | None,
-        past: Past,
-    ) -> list[Decision]:
+    async def _ask(self, asked: Sequence[Asked], at: "Reader", position: int | None, past: Past) -> list[Decision]:
         """Ask what the service asks, now (`position` None) or as of a position, and compare each answer with the model's."""
-        if not asked:
-            return []
-        (now,) = {question.instant for question in asked}
+        now = asked[0].instant
         token_ids = list(dict.fromkeys(question.token_id for question in asked))
         instant = None if position is None else now
-        found = dict(zip(token_ids, await look_up(connection, token_ids, position=position, instant=instant), strict=True))
-        first = found[token_ids[0]]
-        reference = await keeper.at(first.reference_position)
-        assert reference is not None
-        for token_id, of_token in found.items():
-            assert (of_token.position, of_token.instant) == (past.position, now)
-            if of_token.token is not None:
-                standing = standing_of(of_token.token, reference, now)
-                said = standing.state, standing.reason, standing.api_ids
-                assert said == past.standing(past.tokens[token_id], now), f"token {token_id} as of {past.position}"
-        decisions = [_decided(question, found[question.token_id], reference) for question in asked]
-        for question, decision in zip(asked, decisions, strict=True):
+        found = await look_up(at.connection, token_ids, position=position, instant=instant)
+        of_token = dict(zip(token_ids, found, strict=True))
+        decisions: list[Decision] = []
+        for question in asked:
+            one = of_token[question.token_id]
+            assert (one.position, one.instant) == (past.position, question.instant)
+            reference = await at.reference(one, question.api_id)
+            decision = _decided(question, one, reference)
             worth = past.worth(question)
-            said_worth = decision.reason, decision.rule, decision.evidence.get("rule"), decision.missing
-            expected = worth.reason, worth.rule, worth.rule_position, worth.missing
-            assert said_worth == expected, f"as of {past.position}: {question}"
+            said = decision.reason, decision.rule, decision.evidence.get("rule"), decision.missing
+            assert said == (worth.reason, worth.rule, worth.rule_position, worth.missing), f"as of {past.position}: {question}"
             assert decision.allowed == (worth.reason == "allowed")
+            if one.token is not None:
+                standing = standing_of(one.token, reference, now)
+                stands = past.standing(past.tokens[question.token_id], now)
+                assert (standing.state, standing.reason, standing.api_ids) == stands, f"as of {past.position}: {question}"
+            decisions.append(decision)
         return decisions
 
     def teardown(self) -> None:
-        if sys.exc_info()[0] is None and self.log:
-            self.ledger.run(self._look_back())
-            self.ledger.tally.histories += 1
-            self.ledger.tally.events += len(self.log)
+        if sys.exc_info()[0] is not None or not self.log:
+            return  # what went wrong was in a step
+        self.ledger.run(self._look_back())
+        self.ledger.tally.histories += 1
+        self.ledger.tally.events += len(self.log)
 
     async def _look_back(self) -> None:
-        live = await _all_rows(self.ledger.service)
-        assert self.ledger.stored() == expected(self.log)
+        live = await stored_in(self.ledger.service, "views")
+        assert live == expected(self.log)
         head = self.past.position
         sampled = {0, head, *self.choices.sample(range(1, head + 1), min(self.ledger.positions, head))}
         async with scratch_views(self.ledger.owner) as scratch:
-            await self._look_back_to(sampled, live)
-            # The same log once more, all at once and in random pieces.
-            for cuts in ({head}, {head, *self.choices.sample(range(1, head), min(head - 1, self.choices.randint(1, 12)))}):
+            await self._look_back_to(sampled)
+            # The same log once more: all at once, in random pieces, and each group of views in pieces of its own.
+            for groups in ([GROUPS], [GROUPS], [[group] for group in GROUPS]):
                 await scratch.execute("ROLLBACK TO SAVEPOINT empty")
-                first = 1
-                for last in sorted(cuts):
-                    await scratch.execute("SELECT fold(%s, %s)", (first, last))
-                    first = last + 1
-                assert await _all_rows(scratch) == live, f"folded in pieces that end at {sorted(cuts)}"
-                self.ledger.tally.cuts += len(cuts)
+                for together in groups:
+                    most = self.choices.choice([0, 3, 12])
+                    cuts = sorted({head, *self.choices.sample(range(1, head), min(head - 1, most))})
+                    for first, last in zip([1, *(cut + 1 for cut in cuts)], cuts, strict=False):
+                        await scratch.execute("SELECT fold(%s, %s, %s)", (first, last, list(together)))
+                    self.ledger.tally.cuts += len(cuts)
+                assert await stored_in(scratch, "views") == live, f"folded {groups} in pieces, the last that end at {cuts}"
 
-    async def _look_back_to(self, sampled: set[int], live: Rows) -> None:
+    async def _look_back_to(self, sampled: set[int]) -> None:
         """Fold the log one event at a time; at the sampled positions compare, and ask as of them."""
         answered: dict[int, list[Live]] = {}
         for answer in self.answered:
@@ -391,27 +377,79 @@ class Histories(RuleBasedStateMachine):
             position = past.position
             if position not in sampled:
                 continue
-            upto = {row for row in live if row[1] <= position}
-            assert await _all_rows(self.ledger.owner) == upto, f"folded one by one up to {position}"
+            rows = await stored_in(self.ledger.owner, "views")
+            assert rows == expected(self.log[:position]), f"folded one by one up to {position}"
+            await self._find_moments(position)
             # What was answered live, at its instant; and what was not asked then, at an instant where something ends.
             again: dict[datetime, list[Live | Asked]] = {}
             for answer in answered.get(position, []):
                 again.setdefault(answer.asked.instant, []).append(answer)
             instant = self.choices.choice([self.recorded_at[position], *ends, *(end - TICK for end in ends)])
             again.setdefault(instant, []).extend(self.questions_about([*self.past.tokens, NO_TOKEN], past, instant))
+            # What left the views since with an archive is not there to be asked about.
+            gone = past.tokens.keys() - self.past.tokens.keys()
             for asked in again.values():
-                await self._compare(position, asked, past)
+                await self._compare(position, [a for a in asked if a.token_id not in gone], past)
+
+    async def _find_moments(self, position: int) -> None:
+        """Find a position by itself, and by the time it was recorded: then it is the last one that was recorded by then."""
+        at = self.recorded_at[position]
+        for as_of, found in (
+            (AsOf(position), position),
+            (AsOf(at), max(p for p, recorded_at in self.recorded_at.items() if recorded_at <= at)),
+            (AsOf(at - TICK), max(p for p, recorded_at in self.recorded_at.items() if recorded_at < at or p == 0)),
+        ):
+            try:
+                moment = await read_moment(self.ledger.service, as_of)
+            except InvalidInput:
+                assert found == 0
+                continue
+            instant = as_of.at if isinstance(as_of.at, datetime) else at
+            assert (moment.position, moment.instant, found > 0) == (found, instant, True)
 
     async def _compare(self, position: int, again: Sequence[Live | Asked], past: Past) -> None:
         """Ask as of a position: the whole log, and views that go no further. Both answer alike, and as was answered live."""
         asked = [question.asked if isinstance(question, Live) else question for question in again]
-        service, owner = self.ledger.service, self.ledger.owner
-        of_log = await self._ask(asked, service, ReferenceKeeper(pool_of(service)), position, past)
-        of_prefix = await self._ask(asked, owner, ReferenceKeeper(pool_of(owner)), position, past)
+        of_log = await self._ask(asked, Then(self.ledger.service), position, past)
+        of_prefix = await self._ask(asked, Worker(self.ledger.owner), position, past)
         assert of_log == of_prefix, f"as of {position}"
         for question, decision in zip(again, of_log, strict=True):
             assert not isinstance(question, Live) or question.decision == decision, f"live and as of {position}"
         self.ledger.tally.as_of += len(asked)
+
+
+class Reader(Protocol):
+    """Reads what decisions are made on, over a connection."""
+
+    connection: AsyncConnection[TupleRow]
+
+    async def reference(self, found: Found, api_id: UUID) -> Reference:
+        """Answer the reference data for a token that was found, and an API."""
+
+
+class Worker:
+    """Reads as a worker does: it keeps reference data, and takes what has changed."""
+
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+        self.connection = connection
+        self._keeper = ReferenceKeeper(pool_of(connection))
+
+    async def reference(self, found: Found, api_id: UUID) -> Reference:
+        """Answer all there is."""
+        kept = await self._keeper.at(found.reference_position)
+        assert kept is not None
+        return kept
+
+
+class Then:
+    """Reads as is read as of the past: for each question what it needs of then."""
+
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+        self.connection = connection
+
+    async def reference(self, found: Found, api_id: UUID) -> Reference:
+        """Answer what the question needs."""
+        return await read_reference_of(self.connection, found.position, found.token, api_id)
 
 
 def run_histories(ledger: Ledger, histories: int, *, at_random: int | None = None) -> None:
@@ -446,10 +484,6 @@ def _decided(asked: Asked, found: Found, reference: Reference) -> Decision:
 
 async def _rows(connection: AsyncConnection[TupleRow], statement: Any) -> list[TupleRow]:
     return await (await connection.execute(statement)).fetchall()
-
-
-async def _all_rows(connection: AsyncConnection[TupleRow]) -> Rows:
-    return {(view, position, row) for view, position, row in await _rows(connection, ROWS)}
 
 
 @asynccontextmanager

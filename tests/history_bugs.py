@@ -61,8 +61,8 @@ def lookup_forgets_the_position() -> AbstractContextManager[None]:
 
 def reference_forgets_the_position() -> AbstractContextManager[None]:
     """Clients are as they are now, whenever is asked about."""
-    right = "views.clients v\n    WHERE v.position > %(after)s AND v.position <= %(upto)s"
-    return _in_text(projections.reference, "CHANGES", right, right.removesuffix(" AND v.position <= %(upto)s"))
+    right = "views.clients v WHERE v.client_id = i.id AND v.position <= k.position"
+    return _in_text(projections.reference, "AS_OF", right, right.removesuffix(" AND v.position <= k.position"))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from ledger.events import (
     LogOpened,
     NameReleased,
     NameTaken,
+    PartitionArchived,
     RoleEvent,
     RoleRulesGranted,
     RoleRulesWithdrawn,
@@ -28,6 +29,7 @@ from ledger.events import (
     SubjectRulesChanged,
     TokenIssued,
     TokenRotated,
+    TokensArchived,
     TokenStateChanged,
 )
 from ledger.states import (
@@ -45,6 +47,7 @@ from ledger.states import (
 )
 from tests.model import Recorded
 
+NOT_OPENED: Final = UUID(int=0)
 # What rules are written with, as a regular expression over the path; `own`: of the subject's own id.
 TEMPLATES: Final[Mapping[str, str]] = {
     "/orders": "/orders",
@@ -109,9 +112,11 @@ class _Found:
 
 @dataclass(slots=True)
 class Past:
-    """What the events up to `position` have said last of everything. Rows know where they were said."""
+    """What the events up to `position` have said last of everything, but for what left with an archive. Rows know where they
+    were said."""
 
     position: int = 0
+    log_id: UUID = NOT_OPENED
     tokens: dict[UUID, Token] = field(default_factory=dict)
     token_states: dict[UUID, TokenState] = field(default_factory=dict)
     families: dict[UUID, Family] = field(default_factory=dict)
@@ -161,10 +166,24 @@ class Past:
                 self.keys[event.key_id] = replace(event.key, position=position)
             case LockoutEvent() as event:
                 self.lockouts[event.lockout_id] = event.lockout
-            case LogOpened() | AdministratorsChanged() | NameTaken() | NameReleased():
+            case TokensArchived() as event:
+                self._let_go(event)
+            case LogOpened() as event:
+                self.log_id = event.log_id
+            case AdministratorsChanged() | NameTaken() | NameReleased() | PartitionArchived():
                 pass
             case other:
                 raise AssertionError(f"the model does not know {other.TYPE}")
+
+    def _let_go(self, archived: TokensArchived) -> None:
+        def leaves(row: Token | Family) -> bool:
+            in_range = archived.from_position <= row.position < archived.to_position
+            return in_range and row.expires_at <= archived.ended_before
+
+        for token_id in [token_id for token_id, token in self.tokens.items() if leaves(token)]:
+            del self.tokens[token_id]
+            self.token_states.pop(token_id, None)
+        self.families = {family_id: family for family_id, family in self.families.items() if not leaves(family)}
 
     def _cut(self, entity_id: UUID, cuts_off: bool, said: int) -> None:
         self.dead_up_to[entity_id] = self.position if cuts_off else said
