@@ -20,6 +20,7 @@ from ledger.execute import Reading
 from ledger.states import Client, Family, Name, State, Subject, SubjectRules
 from projections.moments import AT, Moment, at_parameters
 from projections.reading import Keys
+from projections.rows import read_rows
 
 Connection = AsyncConnection[TupleRow]
 Row = TypeVar("Row")
@@ -335,7 +336,7 @@ async def _as_of(
     connection: Connection, query: LiteralString, key: UUID, positions: Sequence[int], rows: TypeAdapter[Row]
 ) -> dict[int, Row]:
     found = await (await connection.execute(query, {"positions": _bigints(positions), "key": key})).fetchall()
-    return {position: rows.validate_python(row) for position, row in found}
+    return {position: read_rows(rows, row) for position, row in found}
 
 
 # ------------------------------------------------------------------------------------------- from a filter to positions

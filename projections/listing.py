@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from ledger.execute import Pool
 from ledger.states import Effect, RuleOfRole, Subject
 from projections.moments import AT, Moment, at_parameters
+from projections.rows import read_rows
 
 Row = TypeVar("Row")
 
@@ -140,7 +141,7 @@ async def read_role_rules(pool: Pool, role_id: UUID, rule_ids: Sequence[UUID]) -
         cursor = await connection.execute(NAMED_ROLE_RULES, {"role_id": role_id, "rule_ids": list(rule_ids)})
         row = await cursor.fetchone()
     assert row is not None
-    return _ROLE_RULES.validate_python(row[0] or [])
+    return read_rows(_ROLE_RULES, row[0] or [])
 
 
 async def list_permissions(
@@ -172,4 +173,5 @@ async def read_page(pool: Pool, query: LiteralString, parameters: dict[str, Any]
         found = await (await connection.execute(query, parameters)).fetchone()
     assert found is not None
     position, instant, listed = found
-    return Page(rows.validate_python(listed or []), position, instant)
+    page: list[Row] = read_rows(rows, listed or [])
+    return Page(page, position, instant)

@@ -28,6 +28,7 @@ from ledger.states import (
     Token,
     TokenState,
 )
+from projections.rows import read_rows
 
 READ_STATE: Final = """
 SELECT ledger.clock() AS instant,
@@ -146,7 +147,7 @@ async def read_state(pool: Pool, keys: Keys) -> Reading[State]:
     instant, position, versions, *views = row
     rows: dict[str, dict[UUID, Any]] = {}
     for (view, (adapter, key)), found in zip(_ROWS.items(), views[:-2], strict=True):
-        rows[view] = {getattr(r, key): r for r in adapter.validate_python(found)} if found else {}
+        rows[view] = {getattr(r, key): r for r in read_rows(adapter, found)} if found else {}
     administrators, standing_rules = views[-2:]
     state = State(
         **rows,

@@ -23,6 +23,7 @@ from ledger.paths import Matcher, Template
 from ledger.rules import Rule
 from ledger.states import Api, Client, Key, Role
 from projections.reading import as_array
+from projections.rows import read_rows
 
 # What changed after one position up to another. Each row is a whole state, so the newest of a key is what stands; read at a
 # fixed position the answer never changes, so that two statements are as good as one.
@@ -154,10 +155,10 @@ class ReferenceKeeper:
         assert row is not None
         clients, apis, roles, keys = row
         self._kept.take(
-            _CLIENTS.validate_python(clients or []),
-            _APIS.validate_python(apis or []),
-            _ROLES.validate_python(roles or []),
-            _KEYS.validate_python(keys or []),
+            read_rows(_CLIENTS, clients or []),
+            read_rows(_APIS, apis or []),
+            read_rows(_ROLES, roles or []),
+            read_rows(_KEYS, keys or []),
             rules,
         )
         self._kept.position = position
@@ -184,10 +185,10 @@ async def read_reference_as_of(
     for position, clients, apis, roles, keys in await (await connection.execute(AS_OF, parameters)).fetchall():
         references[position] = Kept(position)
         references[position].take(
-            _CLIENTS.validate_python(clients or []),
-            _APIS.validate_python(apis or []),
-            _ROLES.validate_python(roles or []),
-            _KEYS.validate_python(keys or []),
+            read_rows(_CLIENTS, clients or []),
+            read_rows(_APIS, apis or []),
+            read_rows(_ROLES, roles or []),
+            read_rows(_KEYS, keys or []),
             [],
         )
     return references

@@ -37,6 +37,7 @@ BEFORE_SECONDS: Final = 10.0  # of the same load, for comparison
 AFTER_SECONDS: Final = 3.0
 SUBJECTS: Final = 8
 TOKENS: Final = 12  # issued over HTTP and asked about at a time, of each strategy
+IDLE_SECONDS: Final = 30.0  # a connection is not used again; the server closes it after 75
 RECENT: Final = 0.4  # of all questions are about what was changed last
 
 REPLAYED: Final = re.compile(r"([\d,]+) events replayed in [\d.]+ s \(([\d,]+)/s\); appends waited (\d+) ms for the swap")
@@ -168,7 +169,7 @@ class _Load:
         self._ledger = ledger
         self._parties = parties
         self._port = int(ledger.served.url.rpartition(":")[2])
-        self._idle: list[Wire] = []
+        self._idle: list[tuple[float, Wire]] = []
         self._ended = False
         self.recorded = Recorded(list(filled.issued), list(filled.changes), dict(filled.strings))
         self._targets = {issued.token_id: issued.targets for issued in filled.issued}
@@ -195,7 +196,7 @@ class _Load:
             finally:
                 self._ended = True
                 await asyncio.wait(loops)
-        for wire in self._idle:
+        for _, wire in self._idle:
             wire.close()
         return replay
 
@@ -231,13 +232,15 @@ class _Load:
             due += 1 / per_second
 
     async def _one(self, one: Callable[[Wire, float], Awaitable[None]], due: float) -> None:
-        wire = self._idle.pop() if self._idle else Wire(self._port)
+        used_at, wire = self._idle.pop() if self._idle else (0.0, Wire(self._port))
+        if time.monotonic() - used_at > IDLE_SECONDS:
+            wire.close()
         try:
             await one(wire, due)
         except Lost as lost:
             self.recorded.failed.append(f"no answer: {lost}")
         finally:
-            self._idle.append(wire)
+            self._idle.append((time.monotonic(), wire))
 
     # ------------------------------------------------------------------------------------------------------ decisions
 
