@@ -1,5 +1,9 @@
-"""Bodies at the door: bounded, of the right type, strict JSON or a form, checked against a model that names each problem."""
+"""Bodies at the door: bounded, of the right type, strict JSON or a form, checked against a model that names each problem.
 
+And the request itself, as far as it matters that the other end may go.
+"""
+
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import parse_qsl
@@ -15,6 +19,8 @@ from ledger.errors import InvalidInput, Problem
 
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_FORM_FIELDS: Final = 100
+# In the scope of a request: an asyncio.Event, set when the server begins to stop (api/protocol.py).
+STOPPING: Final = "token_ledger.stopping"
 # The answer to a body of nothing but wrong members is not to be ten times as large.
 MAX_PROBLEMS: Final = 50
 
@@ -40,6 +46,22 @@ class WholeRequest(Request):
             return event
 
         super().__init__(scope, noting, first_event=first_event, options=options)
+        self._events = noting
+
+    async def over(self) -> None:
+        """Return when the other end has gone or the server stops. For what goes on for long, when the body was read."""
+        waits = [asyncio.create_task(self._until_gone())]
+        if STOPPING in self.scope:
+            waits.append(asyncio.create_task(self.scope[STOPPING].wait()))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _until_gone(self) -> None:
+        while not self.context.cut_off:
+            await self._events()
 
 
 class Body(BaseModel):

@@ -16,6 +16,7 @@ from falcon.asgi import App, Request, Response
 from ledger.errors import InvalidInput, LedgerError, NotAllowed, NotAuthenticated, NotFound, Refused, TryAgain
 from ledger.execute import IdempotencyKeyReused
 from ledger.guessing import TooManyAttempts
+from projections.feed import CursorOfAnotherLog
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ STATUSES: Final[tuple[tuple[type[LedgerError], int], ...]] = (
     (NotFound, 404),
     (IdempotencyKeyReused, 422),
     (Refused, 409),
+    (CursorOfAnotherLog, 410),
     (TooManyAttempts, 429),
     (TryAgain, 503),
 )

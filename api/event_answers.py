@@ -1,18 +1,16 @@
 """Events as audit and feed answer them, as people are told them, and the parameter that asks for some types."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from api.people import profiles_of
-from api.service import Service
 from api.timelines import OF_TOKEN
 from ledger.errors import InvalidInput
 from ledger.events import EVENT_TYPES
 from ledger.instants import rfc3339
 from ledger.log import Recorded
 from projections.audit import RecordedEvent
-from projections.reading import Keys, read_state
 from projections.reference import Kept
 
 MAX_TYPES: Final = 20
@@ -37,6 +35,11 @@ def event_answer(event: RecordedEvent) -> dict[str, Any]:
         "actor": event.metadata["actor"],
         "semantics": event.metadata["semantics"],
     }
+
+
+def event_text(event: RecordedEvent) -> str:
+    """Answer the same as JSON on one line, in ASCII: some who cut a text into lines do so at more than line feeds."""
+    return json.dumps(event_answer(event))
 
 
 def without_verifiers(payload: dict[str, Any]) -> dict[str, Any]:
@@ -113,16 +116,6 @@ def about(event: Recorded, of: Mapping[str, str]) -> dict[str, str]:
     if event.type in OF_TOKEN:
         return {"kind": "token", "id": event.payload["token_id"]}
     return {"kind": EVENT_TYPES[event.type].STREAM.removesuffix("_id"), "id": str(event.stream)}
-
-
-async def names_of_subjects(service: Service, events: Sequence[Recorded]) -> dict[UUID, str]:
-    """Answer the user names of the people who acted, as they are now: nobody's who was erased."""
-    actors = {event.metadata["actor"]["id"] for event in events if event.metadata["actor"]["kind"] == "subject"}
-    if not actors:
-        return {}
-    reading = await read_state(service.pool, Keys(subjects=[UUID(actor) for actor in actors]))
-    profiles = await profiles_of(service, list(reading.state.subjects.values()))
-    return {subject_id: profile["username"] for subject_id, profile in profiles.items() if "username" in profile}
 
 
 def who(event: Recorded, names: Mapping[UUID, str], kept: Kept) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from api.attempts import admit
 from api.commands import carry_out, make_envelope
 from api.service import NOBODY, Service
 from ledger.errors import InvalidInput, Refused, TryAgain
-from ledger.log import Actor
+from ledger.log import Actor, Recorded
 from ledger.passwords import HashingBusy
 from ledger.sealing import MasterKey, SubjectKey
 from ledger.states import Subject
@@ -133,6 +133,16 @@ async def profiles_of(service: Service, rows: Sequence[Subject]) -> dict[UUID, d
             key = SubjectKey.open(service.master, row.subject_id, sealed_keys[row.subject_id])
             profiles[row.subject_id] = json.loads(key.unseal(row.sealed_profile, "profile"))
     return profiles
+
+
+async def names_of_subjects(service: Service, events: Sequence[Recorded]) -> dict[UUID, str]:
+    """Answer the user names of the people who acted, as they are now: nobody's who was erased."""
+    actors = {event.metadata["actor"]["id"] for event in events if event.metadata["actor"]["kind"] == "subject"}
+    if not actors:
+        return {}
+    reading = await read_state(service.pool, Keys(subjects=[UUID(actor) for actor in actors]))
+    profiles = await profiles_of(service, list(reading.state.subjects.values()))
+    return {subject_id: profile["username"] for subject_id, profile in profiles.items() if "username" in profile}
 
 
 async def _unsealed_profile(service: Service, subject_id: UUID, sealed: bytes | None) -> bytes | None:

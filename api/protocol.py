@@ -1,8 +1,9 @@
 """HTTP/1.1 on one connection: uvicorn's protocol, with the bounds that it lacks.
 
 uvicorn collects a header for as long as bytes of it come, whatever their number; it closes a connection that is idle
-between two requests, but none that begins a request and never ends it, and none whose other end reads no answers. How large
-a header or a body may be is said, to those who send no more than a little too much, by api/middleware.py and api/body.py.
+between two requests, but none that begins a request and never ends it, and none whose other end reads no answers; and it waits
+for an answer that goes on for ever when it is to stop. How large a header or a body may be is said, to those who send no more
+than a little too much, by api/middleware.py and api/body.py.
 """
 
 import asyncio
@@ -10,9 +11,14 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from api.body import STOPPING
+
 # In whole pieces as they are read from the socket.
 MAX_HEADER_BYTES: Final = 64 * 1024
 REQUEST_SECONDS: Final = 20.0
+# Of an answer that waits to be read, so much is to be read in so long.
+READING_SECONDS: Final = 10.0
+READING_BYTES: Final = 16 * 1024
 
 
 class Protocol(HttpToolsProtocol):
@@ -24,6 +30,8 @@ class Protocol(HttpToolsProtocol):
         self._in_header = False
         self._header_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None
+        self._stopping = asyncio.Event()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Begin."""
@@ -33,6 +41,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End; an application that still reads the body is told that nothing more comes."""
         self._clear_deadline()
+        self._clear_reading()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -49,6 +58,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
+        self.scope[STOPPING] = self._stopping  # type: ignore[typeddict-unknown-key] # ours
         self._arriving = self._in_header = True
         self._header_bytes = 0
 
@@ -64,6 +74,21 @@ class Protocol(HttpToolsProtocol):
         self._arriving = False
         self._clear_deadline()
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """Stop: an answer that would go on for long is told to end."""
+        self._stopping.set()
+        super().shutdown()
+
+    def pause_writing(self) -> None:
+        """Hold the answer back until the other end has read; not for as long as it likes."""
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        """Go on with the answer."""
+        self._clear_reading()
+        super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection; at once where the other end has not read its answer, or closing would wait for that."""
@@ -82,6 +107,20 @@ class Protocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _expect_reading(self) -> None:
+        self._reading = self.loop.call_later(READING_SECONDS, self._read_enough, self.transport.get_write_buffer_size())
+
+    def _read_enough(self, waiting_before: int) -> None:
+        if self.transport.get_write_buffer_size() > waiting_before - READING_BYTES:
+            self.transport.abort()
+        else:
+            self._expect_reading()
+
+    def _clear_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
 
     def _too_late(self) -> None:
         self._deadline = None

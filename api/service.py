@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 
 from api.counting import RequestCounts
+from api.event_answers import event_text
 from ledger.appender import Appender
 from ledger.database import make_pool, service_conninfo
 from ledger.errors import LedgerError
@@ -17,6 +18,7 @@ from ledger.execute import Pool
 from ledger.passwords import Passwords
 from ledger.sealing import MasterKey
 from ledger.settings import Settings
+from projections.feed import Feed
 from projections.keyring import Keyring, renew_keys
 from projections.lookup import Found, Lookup, LookupFailed, look_up
 from projections.moments import AsOf, Moment, read_moment
@@ -43,6 +45,7 @@ class Service:
     master: MasterKey
     pool: Pool
     appender: Appender
+    feed: Feed
     lookup: Lookup
     states: StateReader
     reference: ReferenceKeeper
@@ -58,6 +61,7 @@ class Service:
         and ends the server.
         """
         await self.pool.open()
+        await self.feed.start()
         await self.appender.start()
         await self.lookup.start()
         try:
@@ -67,6 +71,7 @@ class Service:
 
     async def stop(self) -> None:
         """Finish what is waiting, then close."""
+        await self.feed.stop()
         await self.lookup.stop()
         await self.appender.stop()
         await self.pool.close()
@@ -125,11 +130,18 @@ def make_service(settings: Settings, master: MasterKey, conninfo: str, requests:
     )
     pool = make_pool(ordinary, max_size=settings.pool_size, wait_seconds=STATEMENT_TIMEOUT_SECONDS)
     reference = ReferenceKeeper(pool)
+    feed = Feed(
+        service_conninfo(conninfo, statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS, application_name="token-ledger feed"),
+        event_text,
+        max_subscribers=settings.feed_subscribers,
+        wait_seconds=STATEMENT_TIMEOUT_SECONDS,
+    )
     return Service(
         settings=settings,
         master=master,
         pool=pool,
-        appender=Appender(patient),
+        appender=Appender(patient, on_recorded=feed.recorded),
+        feed=feed,
         lookup=Lookup(ordinary),
         states=StateReader(pool),
         reference=reference,

@@ -46,7 +46,9 @@ async def _prepare_at_once(connection: AsyncConnection[TupleRow]) -> None:
     connection.prepare_threshold = 0
 
 
-def make_pool(conninfo: str, *, max_size: int, wait_seconds: float) -> AsyncConnectionPool[AsyncConnection[TupleRow]]:
+def make_pool(
+    conninfo: str, *, min_size: int = 1, max_size: int, wait_seconds: float
+) -> AsyncConnectionPool[AsyncConnection[TupleRow]]:
     """Make a pool, not yet open, of autocommit connections; psycopg_pool.PoolTimeout after `wait_seconds` without one.
 
     Its attempts to connect lie ever further apart, up to minutes, until it gives up and begins anew with the next request:
@@ -64,7 +66,7 @@ def make_pool(conninfo: str, *, max_size: int, wait_seconds: float) -> AsyncConn
         kwargs={"autocommit": True},
         configure=_prepare_at_once,
         check=check,
-        min_size=1,
+        min_size=min_size,
         max_size=max_size,
         timeout=wait_seconds,
         reconnect_timeout=wait_seconds,

@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     # The master key before, while what it sealed is being sealed anew: `token-ledger reseal`.
     previous_master_key: SecretStr | None = None
     pool_size: Annotated[int, Field(ge=1, le=100)] = 4
+    # Who may wait for the feed at once in one worker; beyond: 503.
+    feed_subscribers: Annotated[int, Field(ge=1, le=10_000)] = 100
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     # argon2id; the floors are OWASP's minimum (Password Storage Cheat Sheet, 2024): 19 MiB, 2 passes, 1 lane.
     password_memory_kib: Annotated[int, Field(ge=19_456, le=4_194_304)] = 65_536

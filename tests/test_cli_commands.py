@@ -148,6 +148,7 @@ TRIES = {
     "introspect": Try(lambda w: [w.asks.name], lambda w: w.asked, "active\ttrue\n"),
     "audit events": Try(lambda w: ["--subject", w.person.username, "--type", "subject_registered", "--order", "oldest"]),
     "audit blast-radius": Try(lambda w: ["--token-id", w.token_id]),
+    "audit follow": Try(lambda _: ["--once", "--type", "log_opened"], prints="1\t"),
     "audit timeline": Try(lambda w: ["--token-id", w.token_id]),
     "audit decision": Try(lambda w: [w.token_id, w.api, "GET", "/orders/7"], prints="decision\ttrue\n"),
     "key list": Try(),

@@ -19,6 +19,7 @@ from psycopg.types.numeric import Int8
 
 from ledger.database import connect
 from ledger.execute import RECORDED_BEFORE
+from ledger.jsontext import MAX_INTEGER
 from ledger.log import append
 from projections import blast_radius
 from projections.audit import (
@@ -31,6 +32,7 @@ from projections.audit import (
     read_subjects_as_of,
     read_succession,
 )
+from projections.feed import TAIL
 from projections.health import read_health
 from projections.lookup import look_up
 from projections.moments import AsOf, read_moment
@@ -213,6 +215,14 @@ async def _states_as_of(connection: Connection, keys: int) -> None:
     await read_reference_as_of(connection, positions, client_ids=[CLIENT], api_ids=ids("api", 2), key_ids=ids("key", 2))
 
 
+async def _tail(connection: Connection, keys: int) -> None:
+    """Look at the head as the feed does: with nothing new mostly, with an event, and first of all."""
+    row = await (await connection.execute("SELECT max(b.last_position) FROM ledger.batches b")).fetchone()
+    assert row is not None
+    for after in [row[0]] * keys + [row[0] - 1, row[0] // 2, MAX_INTEGER]:
+        await connection.execute(TAIL, {"after": Int8(after), "limit": Int8(1)})
+
+
 async def _decisions_as_of(connection: Connection, keys: int) -> None:
     """Find moments, by position and by time, and read what decisions of then need."""
     for number, token_id in enumerate(ids("token", keys), start=1):
@@ -291,6 +301,7 @@ HOT_STATEMENTS = (
     HotStatement("read the state", _read_state, 45),
     HotStatement("the head", _head, 5),
     HotStatement("the health of log and views", _health, 15),
+    HotStatement("the tail of the feed", _tail, 15),
     HotStatement("walk through all tokens, and all of a client", _walk_all, 1),
     HotStatement("the tokens of a subject, and of a family", _walk_some, 25),
     HotStatement("the bounds of a listing", _bounds, 15),

@@ -14,6 +14,7 @@ import pytest
 from uvicorn import Config, Server
 
 from api import protocol
+from api.body import STOPPING
 from api.protocol import MAX_HEADER_BYTES, Protocol
 
 pytestmark = pytest.mark.anyio
@@ -55,6 +56,13 @@ class Site:
                 body += event["body"]
                 if not event["more_body"]:
                     break
+        if scope["path"] == "/endless":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while self.server.server_state.connections and not scope[STOPPING].is_set():
+                await send({"type": "http.response.body", "body": b"a" * 50_000, "more_body": True})
+                await asyncio.sleep(0)
+            await send({"type": "http.response.body"})
+            return
         self.bodies.append(body)
         answer = self.answer or body or scope["path"].encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(answer))]})
@@ -83,6 +91,10 @@ class Line:
         length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         return int(head[9:12]), await self._reader.readexactly(length)
 
+    async def piece(self) -> bytes:
+        """Read what is there, or comes."""
+        return await self._reader.read(100_000)
+
     async def ended(self) -> bytes:
         """Answer what still comes until the other end closes."""
         try:
@@ -97,6 +109,7 @@ class Line:
 @pytest.fixture
 async def site(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     monkeypatch.setattr(protocol, "REQUEST_SECONDS", DEADLINE)
+    monkeypatch.setattr(protocol, "READING_SECONDS", DEADLINE)
     site = Site()
     # uvicorn takes signals of the process for itself: only its parts are run.
     site.server.config.load()
@@ -237,6 +250,34 @@ async def test_who_does_not_read_his_answer_is_dropped(site: Site) -> None:
         await asyncio.sleep(DEADLINE / 2)
         assert site.bodies == [b""]
         await site.until_nobody_is_connected()
+
+
+ENDLESS = b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def test_who_does_not_read_an_answer_that_goes_on_is_cut_off(site: Site) -> None:
+    async with line_to(site) as line:
+        await line.send(ENDLESS)
+        await line.piece()
+        await site.until_nobody_is_connected()
+
+
+async def test_who_reads_on_is_not_cut_off(site: Site) -> None:
+    async with line_to(site) as line:
+        await line.send(ENDLESS)
+        for _ in range(20):
+            await asyncio.sleep(DEADLINE / 4)
+            for _ in range(10):
+                assert await line.piece()
+
+
+async def test_an_answer_that_goes_on_is_told_when_the_server_stops(site: Site) -> None:
+    async with line_to(site) as line:
+        await line.send(ENDLESS)
+        await line.piece()
+        for connection in list(site.server.server_state.connections):
+            connection.shutdown()
+        assert (await line.ended()).endswith(b"0\r\n\r\n")
 
 
 async def test_connections_that_send_half_a_request_hold_nobody_up_and_do_not_stay(site: Site) -> None:

@@ -1,18 +1,26 @@
 """`token-ledger audit`: what happened, by whom, when, and what it made of things."""
 
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import click
 
-from api.cli.calling import Call, calls, given
+from api.cli.calling import MAX_PAGE, Call, calls, given
+from api.cli.connection import Unreachable
 from api.cli.options import page_options, then_options
+from api.cli.output import escaped
 from api.cli.questions import NO
 
 EVENT_COLUMNS: Final = ("position", "recorded_at", "actor", "type", "stream", "version")
 ENTRY_COLUMNS: Final = ("position", "instant", "who", "what", "about", "why", "after")
 LINE_COLUMNS: Final = ("position", "instant", "edge", "from", "what", "who", "about", "why")
+
+# How long the server is asked to wait for an event, and how long is waited for a server.
+WAIT_SECONDS: Final = 25
+AGAIN_SECONDS: Final = 2.0
 
 
 @click.group("audit")
@@ -59,6 +67,52 @@ def events(
         **filters,
     )
     call.list("events", query, limit=limit, cursor=cursor)
+
+
+@audit_group.command("follow")
+@click.option("--after", metavar="CURSOR|now", help="What comes after this cursor, or from now on; all unless said.")
+@click.option("--type", "types", metavar="TYPE", multiple=True, help="Of this type, as in token_revoked; repeatable.")
+@click.option("--once", is_flag=True, help="End where the log ends now.")
+@calls("GET", "/v1/feed", columns=EVENT_COLUMNS)
+def follow(call: Call, after: str | None, types: Sequence[str], once: bool) -> None:
+    """Print events as they are recorded, oldest first, until it is stopped; `--json` has all that they say.
+
+    Goes on by itself after a server that was away. The last line on standard error is the cursor to go on from.
+
+    \b
+    token-ledger audit follow --after now --type token_revoked --type family_revoked
+    token-ledger audit follow --once --json > log.jsonl
+    """
+    place = Place(after)
+    try:
+        call.rows(_followed(call, given(types=",".join(types) or None), place, once=once))
+    finally:
+        if place.after not in (None, "now"):
+            click.echo(f"To go on: --after {escaped(str(place.after))}", err=True)
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a reader of the feed is: all before `after` was printed."""
+
+    after: str | None
+
+
+def _followed(call: Call, query: Mapping[str, Any], place: Place, *, once: bool) -> Iterator[Sequence[dict[str, Any]]]:
+    while True:
+        try:
+            page = call(query={**query, "after": place.after, "limit": MAX_PAGE, "wait": 0 if once else WAIT_SECONDS})
+        except Unreachable as away:
+            if once:
+                raise
+            click.echo(f"{away.format_message()}; trying again", err=True)
+            time.sleep(AGAIN_SECONDS)
+            continue
+        if page["events"]:
+            yield page["events"]
+        place.after = page["cursor"]
+        if once and not page["more"]:
+            return
 
 
 @audit_group.command("timeline")

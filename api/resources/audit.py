@@ -10,8 +10,9 @@ from uuid import UUID
 from falcon.asgi import Request, Response
 
 from api.asking import authorize
-from api.event_answers import about, event_answer, names_of_subjects, read_types, who, why
+from api.event_answers import about, event_answer, read_types, who, why
 from api.pages import AS_OF, read_choice, read_cursor, read_instant, read_limit, read_position, read_query, read_uuid, uuid_of
+from api.people import names_of_subjects
 from api.seeing import see
 from api.service import NOBODY, Service
 from api.timelines import Part, now_answer, of_client, of_family, of_subject, of_token, state_answer

@@ -11,8 +11,9 @@ from uuid import UUID
 from falcon.asgi import Request, Response
 
 from api.asking import authorize
-from api.event_answers import about, names_of_subjects, who, why
+from api.event_answers import about, who, why
 from api.pages import MAX_PAGE, read_cursor, read_instant, read_limit, read_position, read_query, read_uuid
+from api.people import names_of_subjects
 from api.service import NOBODY, Service
 from ledger.blast_radius import MAX_LEFT_OUT, Closure, Line, Question, Start, edge_of
 from ledger.errors import InvalidInput, Problem
