@@ -50,15 +50,18 @@ def main(tasks: int, requests: int, rounds: int, only: str) -> None:
     table = Table(title=f"CPU microseconds of one request, {tasks} at once")
     for name in ("what", "this process", "PostgreSQL"):
         table.add_column(name, justify="left" if name == "what" else "right")
-    with tempfile.TemporaryDirectory(prefix="token-ledger-profile-") as folder, prepared(Path(folder)) as (conninfo, ledger):
-        for label, ours, database in asyncio.run(measure(conninfo, ledger, tasks, requests, rounds, only)):
+    with (
+        tempfile.TemporaryDirectory(prefix="token-ledger-profile-") as folder,
+        prepared(Path(folder)) as (conninfo, port, ledger),
+    ):
+        for label, ours, database in asyncio.run(measure(conninfo, port, ledger, tasks, requests, rounds, only)):
             table.add_row(label, f"{ours:.1f}", f"{database:.1f}" if database else "")
     Console().print(table)
 
 
 @contextmanager
-def prepared(folder: Path) -> Iterator[tuple[str, BenchLedger]]:
-    """Run PostgreSQL and set a ledger up."""
+def prepared(folder: Path) -> Iterator[tuple[str, int, BenchLedger]]:
+    """Run PostgreSQL and set a ledger up; answer where the database is, and the port of the server, whose tokens name it."""
     with EmbeddedPostgres(folder / "data") as server:
         with psycopg.connect(server.conninfo("postgres", "postgres"), autocommit=True) as connection:
             connection.execute("CREATE DATABASE token_ledger")
@@ -67,16 +70,16 @@ def prepared(folder: Path) -> Iterator[tuple[str, BenchLedger]]:
             served(service, owner, workers=1) as running,
             closing(BenchLedger(running.url, running.username, running.password)) as ledger,
         ):
-            yield service, ledger
+            yield service, int(running.url.rpartition(":")[2]), ledger
 
 
 async def measure(
-    conninfo: str, ledger: BenchLedger, tasks: int, requests: int, rounds: int, only: str
+    conninfo: str, port: int, ledger: BenchLedger, tasks: int, requests: int, rounds: int, only: str
 ) -> list[tuple[str, float, float]]:
     """Answer label, our microseconds and PostgreSQL's of every row."""
     known = await asyncio.to_thread(lambda: {strategy: ledger.tokens(strategy, 400) for strategy in STRATEGIES})
     await asyncio.to_thread(ledger.wait_for_expiry)
-    service = make_service(load_settings(), MasterKey(bytes.fromhex(MASTER_KEY)), conninfo)
+    service = make_service(load_settings(port=port), MasterKey(bytes.fromhex(MASTER_KEY)), conninfo)
     await service.start()
     app = make_app(service)
     plain: App[Request, Response] = App()
