@@ -104,6 +104,7 @@ ROUTES: Final = (
     Route("/v1/lockouts/{lockout_id}/unlock", lockouts.Lockouts, "unlock"),
     Route("/v1/audit/events", audit.AuditEvents),
     Route("/v1/audit/timeline", audit.AuditTimeline),
+    Route("/v1/audit/explain", audit_access.AuditExplanation),
     Route("/v1/audit/blast-radius", blast_radius.BlastRadius),
     Route("/v1/audit/decision", audit_access.AuditDecision),
     Route("/v1/feed", feed.FeedOfEvents),

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -135,12 +135,12 @@ async def profiles_of(service: Service, rows: Sequence[Subject]) -> dict[UUID, d
     return profiles
 
 
-async def names_of_subjects(service: Service, events: Sequence[Recorded]) -> dict[UUID, str]:
-    """Answer the user names of the people who acted, as they are now: nobody's who was erased."""
-    actors = {event.metadata["actor"]["id"] for event in events if event.metadata["actor"]["kind"] == "subject"}
-    if not actors:
+async def names_of_subjects(service: Service, events: Sequence[Recorded], others: Collection[UUID] = ()) -> dict[UUID, str]:
+    """Answer the user names of the people who acted, and of others, as they are now: nobody's who was erased."""
+    actors = {UUID(event.metadata["actor"]["id"]) for event in events if event.metadata["actor"]["kind"] == "subject"}
+    if not actors and not others:
         return {}
-    reading = await read_state(service.pool, Keys(subjects=[UUID(actor) for actor in actors]))
+    reading = await read_state(service.pool, Keys(subjects=sorted({*actors, *others})))
     profiles = await profiles_of(service, list(reading.state.subjects.values()))
     return {subject_id: profile["username"] for subject_id, profile in profiles.items() if "username" in profile}
 

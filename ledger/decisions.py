@@ -99,7 +99,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer. `token_stands`: it is the path and the rules that said no, or yes. `evidence`: positions behind it."""
+    """The answer. `token_stands`: it is the path and the rules that said no, or yes.
+
+    `evidence`: the positions behind it, as far as was looked: of token, family, subject, client, API and key where each came to
+    be as it is; `cutoff`; `own_rules` of the subject, and of its `roles` in the API the one that changed last; of the `rule`
+    that is named, and its `role`. docs/audit.md.
+    """
 
     allowed: bool
     token_stands: bool
@@ -153,12 +158,16 @@ def _evaluate_1(question: Question, token: TokenStanding | None, reference: Refe
     own = str(token.subject_id)
     found: list[tuple[UUID | None, PlacedRule]] = []
     if token.subject_rules and token.subject_rules_position is not None:
+        evidence["own_rules"] = token.subject_rules_position
         rules = _own_rules.of(token.subject_id, token.subject_rules_position, token.subject_rules).get(question.api_id)
         if rules is not None:
             found += rules.match(question.method, segments, (None,), own)
+    held = [role_id for role_id in token.subject_role_ids if _is_standing(reference.roles.get(role_id), question.api_id)]
     matcher = reference.matchers.get(question.api_id)
-    if matcher is not None:
-        held = [role_id for role_id in token.subject_role_ids if _is_standing(reference.roles.get(role_id))]
+    if held:
+        # Each of them could deny or allow: where the one that changed last did so.
+        evidence["roles"] = max(reference.roles[role_id].position for role_id in held)
+    if held and matcher is not None:
         found += matcher.match(question.method, segments, held, own)
 
     # A deny of any role or rule of the subject, whatever the token's scope: asking for less never sheds it.
@@ -182,8 +191,8 @@ def _evaluate_1(question: Question, token: TokenStanding | None, reference: Refe
 EVALUATORS: Final[Mapping[int, Callable[[Question, TokenStanding | None, Reference], Decision]]] = {1: _evaluate_1}
 
 
-def _is_standing(role: Role | None) -> bool:
-    return role is not None and not role.removed
+def _is_standing(role: Role | None, api_id: UUID) -> bool:
+    return role is not None and not role.removed and role.api_id == api_id
 
 
 def _is_in_scope(role_id: UUID | None, token: TokenStanding) -> bool:

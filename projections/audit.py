@@ -113,6 +113,20 @@ ORDER BY m.ordinal
 LIMIT %(limit)s::integer
 """
 
+# The newest event about an entity, up to a position, that is of these types and grants this role.
+NEWEST_EVENT: Final = """
+SELECT e.position
+FROM (SELECT v.position FROM views.audit_entries v
+  WHERE v.entity_id = %(entity_id)s::uuid AND v.position <= %(last)s::bigint
+  ORDER BY v.position DESC LIMIT %(scanned)s::integer) AS e
+CROSS JOIN LATERAL (SELECT v.type, v.stream, v.payload FROM views.history v WHERE v.position = e.position LIMIT 1) AS h
+WHERE h.type = ANY (string_to_array(%(types)s::text, ','))
+  AND (h.stream = %(entity_id)s::uuid OR h.payload ->> 'token_id' = %(entity_id)s::uuid::text)
+  AND (%(role_id)s::text IS NULL OR h.payload -> 'granted' ? %(role_id)s::text)
+  AND (h.type <> 'subject_password_set' OR h.payload ->> 'cuts_off' = 'true')
+ORDER BY e.position DESC LIMIT 1
+"""
+
 # The state of a thing as of each of these positions.
 SUBJECT_AS_OF: Final = """
 SELECT k.position, to_jsonb(x)
@@ -291,6 +305,30 @@ async def read_life(
     rows = await (await connection.execute(OLDEST_ENTRIES, parameters)).fetchall()
     source = _source([*(row[0] for row in rows), positions], span)
     return await _page(connection, [source], Filters(types=types), bounds, span, limit)
+
+
+async def read_at(connection: Connection, positions: Sequence[int]) -> list[RecordedEvent]:
+    """Answer the events at these positions, in their order."""
+    found, _, _ = await _events_at(connection, positions, Filters(), len(positions), PAGE_BYTES)
+    return found
+
+
+async def read_newest(
+    connection: Connection, entity_id: UUID, types: Sequence[str], position: int, role_id: UUID | None = None
+) -> int | None:
+    """Answer where the newest event of these types about an entity stands, up to a position, among the SCANNED newest about it.
+
+    `role_id`: one that grants this role. Of passwords those that cut off.
+    """
+    parameters = {
+        "entity_id": entity_id,
+        "types": ",".join(types),
+        "last": Int8(position),
+        "role_id": _text(role_id),
+        "scanned": Int8(SCANNED),
+    }
+    row = await (await connection.execute(NEWEST_EVENT, parameters)).fetchone()
+    return None if row is None else row[0]
 
 
 async def read_succession(connection: Connection, family_id: UUID, position: int, generation: int) -> int | None:

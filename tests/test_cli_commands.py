@@ -147,6 +147,7 @@ TRIES = {
     "check": Try(lambda w: [w.asks.name, "GET", "/orders/7"], lambda w: w.asked, "decision\ttrue\n"),
     "introspect": Try(lambda w: [w.asks.name], lambda w: w.asked, "active\ttrue\n"),
     "audit events": Try(lambda w: ["--subject", w.person.username, "--type", "subject_registered", "--order", "oldest"]),
+    "explain": Try(lambda w: [w.token_id, w.api, "GET", "/orders/7"], prints="The access token "),
     "audit blast-radius": Try(lambda w: ["--token-id", w.token_id]),
     "audit follow": Try(lambda _: ["--once", "--type", "log_opened"], prints="1\t"),
     "audit timeline": Try(lambda w: ["--token-id", w.token_id]),

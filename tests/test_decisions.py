@@ -323,9 +323,17 @@ def test_a_decision_names_the_positions_behind_it() -> None:
         "client": 110,
         "api": 120,
         "key": 141,
+        "roles": 130,
         "rule": 152,
         "role": 130,
     }
+
+
+def test_a_no_names_the_roles_and_own_rules_that_did_not_say_otherwise() -> None:
+    assert decided(standing(subject_role_ids=[CLERK]), "PATCH", "/orders").evidence["roles"] == 130
+    evidence = decided(with_rules("allow GET /orders"), "PATCH", "/orders").evidence
+    assert evidence["own_rules"] == 310
+    assert "rule" not in evidence
 
 
 def test_what_was_not_looked_at_is_no_evidence() -> None:

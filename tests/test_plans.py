@@ -25,10 +25,12 @@ from projections import blast_radius
 from projections.audit import (
     Filters,
     Span,
+    read_at,
     read_clients_as_of,
     read_events,
     read_families_as_of,
     read_life,
+    read_newest,
     read_subjects_as_of,
     read_succession,
 )
@@ -234,6 +236,13 @@ async def _decisions_as_of(connection: Connection, keys: int) -> None:
         await read_rules_of(connection, [role(role_id=UUID(int=number), position=number)])
 
 
+async def _newest_events(connection: Connection, keys: int) -> None:
+    """Find what made things so, and read it."""
+    for subject_id in ids("subject", keys, of=SUBJECTS):
+        await read_newest(connection, subject_id, ("subject_roles_granted",), TOKENS + SUBJECTS, CLIENT)
+    await read_at(connection, [TOKENS - number for number in range(keys)])
+
+
 async def _blast_radius(connection: Connection, keys: int) -> None:
     """Ask the questions of a closure: of the whole wave at once, and of one after the other."""
     bounds: dict[str, object] = {"last": Int8(TOKENS + SUBJECTS), "scanned": Int8(blast_radius.SCANNED)}
@@ -288,6 +297,7 @@ AUDIT_STATEMENTS = (
     HotStatement("audit of everything, oldest first", _audited(lambda _: Filters(), _OLDEST_FIRST), 500),
     HotStatement("audit between positions and times", _audited(lambda _: Filters(), _IN_THE_MIDDLE), 500),
     HotStatement("audit of the life of a token", _life, 50),
+    HotStatement("the newest events about subjects", _newest_events, 40),
     HotStatement("the blast radius, an edge each", _blast_radius, 120),
     HotStatement("the blast radius of a key and a client that have all tokens", _blast_radius_of_many, 3_000),
     HotStatement("audit of states as of positions", _states_as_of, 40),

@@ -15,7 +15,7 @@ from api.cli.local import archive, init_command, replay, reseal, serve_command, 
 from api.cli.lockouts import lockout_group
 from api.cli.login import login, logout
 from api.cli.me import me_group
-from api.cli.questions import check, introspect
+from api.cli.questions import check, explain, introspect
 from api.cli.roles import role_group
 from api.cli.subjects import subject_group
 from api.cli.tokens import family_group, token_group
@@ -48,7 +48,7 @@ def main() -> None:
     `init`, `serve`, `replay`, `verify`, `archive` and `reseal` run where the ledger runs. All others ask a server, at
     http://127.0.0.1:8080 or TOKEN_LEDGER_URL, as whoever has logged in or with the token in TOKEN_LEDGER_TOKEN.
 
-    Exit status: 0 done; 1 refused; 2 not a command; 3 no answer, try again later; 4 the answer is no (check, introspect).
+    Exit status: 0 done; 1 refused; 2 not a command; 3 no answer, try again later; 4 the answer is no.
     """
 
 
@@ -66,6 +66,7 @@ for _command in (
     family_group,
     check,
     introspect,
+    explain,
     audit_group,
     key_group,
     lockout_group,

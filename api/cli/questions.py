@@ -7,6 +7,7 @@ import click
 
 from api.cli.calling import Call, calls, given
 from api.cli.options import then_options
+from api.cli.output import escaped
 from api.cli.secret_input import read_secret
 
 # The answer is no: it is neither an error nor a yes.
@@ -58,3 +59,29 @@ def introspect(call: Call, client: str, **then: str | int | None) -> None:
     answer = call(form=form, who=(client, secret))
     call.output.one(answer)
     sys.exit(0 if answer["active"] else NO)
+
+
+@click.command("explain")
+@click.argument("token_id")
+@click.argument("api")
+@click.argument("method")
+@click.argument("path")
+@then_options
+@calls("GET", "/v1/audit/explain")
+def explain(call: Call, **question: str | int | None) -> None:
+    """Why may the token TOKEN_ID call METHOD on PATH of API, or why not; why could it then?
+
+    In sentences: who issued, granted, suspended or revoked what it rests on, at which position, when and why. By the id of the
+    token, for auditors. The exit status is 0 for yes and 4 for no.
+
+    \b
+    token-ledger explain 0195f4a0-... orders GET /orders/7
+    token-ledger explain 0195f4a0-... orders GET /orders/7 --as-of 2030-01-31T12:00:00Z
+    """
+    answer = call(query=question)
+    if call.output.as_json:
+        call.output.one(answer)
+    else:
+        for sentence in answer["sentences"]:
+            click.echo(escaped(sentence["text"]))
+    sys.exit(0 if answer["decision"] else NO)
