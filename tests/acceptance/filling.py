@@ -81,8 +81,11 @@ class _Life:
     suspended: bool = False
 
 
-def fill(conninfo: str, world: World, events: int, progress: Callable[[int, int], None]) -> Filled:
-    """Append about `events` events as the service of `conninfo`, over two connections: one waits, the other makes up."""
+def fill(conninfo: str, world: World, events: int, progress: Callable[[int, int], None], *, seed: int = 0) -> Filled:
+    """Append about `events` events as the service of `conninfo`, over two connections: one waits, the other makes up.
+
+    A second time it takes another seed: of one seed the user names are the same.
+    """
     filled = Filled()
     done = 0
 
@@ -92,7 +95,7 @@ def fill(conninfo: str, world: World, events: int, progress: Callable[[int, int]
         progress(done, events)
 
     async def both() -> None:
-        fillers = [_Filler(world, seed, filled) for seed in range(2)]
+        fillers = [_Filler(world, 2 * seed + number, filled) for number in range(2)]
         await asyncio.gather(*(filler.fill(conninfo, events // len(fillers), tell) for filler in fillers))
 
     asyncio.run(both())

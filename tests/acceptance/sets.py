@@ -8,6 +8,8 @@ from tests.acceptance import (
     checker,
     combinations,
     corpus,
+    cost_of_the_past,
+    decided_again,
     fresh_clone,
     guessing,
     killing,
@@ -47,5 +49,7 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
         "replay": replaying.run,
         "blast-radius": blast_radius.run,
         "verify": verifying.run,
+        "decisions": decided_again.run,
+        "as-of-cost": cost_of_the_past.run,
     },
 }
