@@ -90,6 +90,9 @@ _OF_SOME_TYPES: Final[Mapping[str, Views]] = {
 }
 # By type: the views it makes rows in, each with the condition.
 FOLDED: Final[Mapping[str, Views]] = {tag: {**views, **_OF_EVERY_TYPE} for tag, views in _OF_SOME_TYPES.items()}
+# Which rows may have left a view again by what `a`, a row of archived_tokens, says; of an event at e.position.
+_MADE_THERE: Final = "e.position >= a.from_position AND e.position < a.to_position"
+LEFT: Final[Views] = {"tokens": _MADE_THERE, "families": _MADE_THERE, "token_states": "e.position < a.position"}
 VIEWS: Final = frozenset(view for views in FOLDED.values() for view in views)
 
 

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from ledger.events import EVENT_TYPES, read_event
 from projections.install import install_views
-from projections.matrix import conditions_of
+from projections.matrix import LEFT, conditions_of
 from projections.replay import (
     LEFTOVERS_WAIT_MS,
     LIVE,
@@ -393,8 +393,14 @@ def _verify_matrix(connection: Connection[TupleRow], view: str, found: _Found) -
     statement = sql.SQL(
         "SELECT count(*) OVER () AS total, coalesce(e.position, r.position) AS position, e.position IS NULL AS surplus"
         " FROM ({expected}) AS e FULL JOIN (SELECT DISTINCT v.position FROM {view} v) AS r ON r.position = e.position"
-        " WHERE e.position IS NULL OR r.position IS NULL ORDER BY 2 LIMIT %(kept)s"
-    ).format(expected=expected, view=sql.Identifier(SCRATCH, view))
+        " WHERE e.position IS NULL OR r.position IS NULL AND NOT EXISTS (SELECT FROM {archived} a WHERE {left})"
+        " ORDER BY 2 LIMIT %(kept)s"
+    ).format(
+        expected=expected,
+        view=sql.Identifier(SCRATCH, view),
+        archived=sql.Identifier(SCRATCH, "archived_tokens"),
+        left=sql.SQL(LEFT.get(view, "false")),
+    )
     rows = connection.execute(statement, {"kept": found.kept}).fetchall()
     for number, (total, position, surplus) in enumerate(rows):
         key, rows_of = {"view": view, "position": position}, {"rows": view}

@@ -5,6 +5,7 @@ import io
 import json
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -14,11 +15,12 @@ from rich.console import Console
 import projections.install as install_module
 from api.cli.maintenance import replay_command, verify_command
 from ledger.database import connect
-from ledger.events import Event
+from ledger.events import Event, TokenRevoked, TokensArchived
 from ledger.log import Actor, append
+from ledger.states import TokenState
 from projections.replay import Progress, replay
 from projections.verify import Behind, Difference, verify
-from tests.builders import EXAMPLES, command, subject_registered, token_issued
+from tests.builders import EXAMPLES, NOON, command, family, subject_registered, token_issued
 from tests.conftest import Database
 from tests.recording import contents, record, schemas, tamper
 
@@ -138,6 +140,24 @@ def test_a_fold_that_forgets_a_type_is_found_although_both_sides_agree(
         ("missing", {"view": "subjects", "position": POSITIONS["subject_erased"]}, (POSITIONS["subject_erased"],)),
         ("surplus", {"view": "subjects", "position": POSITIONS["name_released"]}, (POSITIONS["name_released"],)),
     ]
+
+
+def test_rows_that_left_the_views_with_what_is_archived_are_no_difference(maintained: Database) -> None:
+    whose = family(expires_at=NOON)
+    token = token_issued(family=whose, expires_at=NOON)
+    revoked = TokenRevoked(
+        family_id=whose.family_id,
+        token_id=token.tokens[0].token_id,
+        subject_id=whose.subject_id,
+        client_id=whose.client_id,
+        token_state=TokenState(token.tokens[0].token_id, "revoked", None, None),
+    )
+    archived = TokensArchived(log_id=uuid4(), from_position=1, to_position=2, ended_before=NOON)
+    record(maintained, [token, revoked, archived, token_issued()])
+    views = contents(maintained)
+    assert [len(views[view]) for view in ("tokens", "families", "token_states")] == [1, 0, 0]
+
+    assert differences(maintained) == []
 
 
 def test_the_events_behind_a_difference_are_named(maintained: Database) -> None:
