@@ -186,7 +186,7 @@ def _show(bars: Bars) -> Callable[[Progress], None]:
 
     def show(progress: Progress) -> None:
         if progress.step not in tasks:
-            tasks[progress.step] = bars.add_task(progress.step, rate="")
+            tasks[progress.step] = bars.add_task(progress.step, total=progress.total, rate="")
         rate = f"{progress.per_second:,.0f}/s" if progress.done else ""
         bars.update(tasks[progress.step], completed=progress.done, total=progress.total, rate=rate)
 
