@@ -149,3 +149,42 @@ def test_a_run_that_was_stopped_is_still_folding_its_last_piece_when_the_next_be
 
     assert replay(installed.ledger_owner).differences == ()
     dying.close()
+
+
+# Ctrl-C in the midst of a piece, which a fold that takes its time is sure to be.
+INTERRUPTED = """
+import os, signal, sys, threading
+import psycopg
+from projections.replay import replay
+
+def tell(progress):
+    if progress.step == "folding" and progress.done == 3:
+        with psycopg.connect(sys.argv[2], autocommit=True) as connection:
+            connection.execute(sys.argv[3].encode())
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+replay(sys.argv[1], piece=3, progress=tell)
+"""
+SLOW = """
+CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$;
+CREATE TRIGGER slow AFTER INSERT ON views_next.{} FOR EACH STATEMENT EXECUTE FUNCTION public.slow();
+"""
+
+
+@pytest.mark.parametrize("view", ["tokens", "audit_entries"])
+def test_a_replay_that_is_interrupted_ends_with_its_piece_and_leaves_nothing(installed: Database, view: str) -> None:
+    record(installed, [token_issued() for _ in range(6)])
+    record(installed)
+    before = contents(installed)
+
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, installed.ledger_owner, installed.owner, SLOW.format(view)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+    assert ended.stderr.splitlines()[-1] == "KeyboardInterrupt", ended.stderr
+    assert contents(installed) == before
+    assert schemas(installed) == {"ledger", "views"}
