@@ -326,7 +326,7 @@ BEGIN
 
   RETURN QUERY
     SELECT i.n::integer, 'done'::text, c.first_position, c.last_position,
-        (SELECT e.recorded_at FROM events e WHERE e.position = c.last_position)
+        (SELECT b.recorded_at FROM batches b WHERE b.last_position >= c.last_position ORDER BY b.last_position LIMIT 1)
       FROM unnest(p_command_ids) WITH ORDINALITY AS i(id, n)
       CROSS JOIN LATERAL (SELECT k.first_position, k.last_position FROM commands k WHERE k.command_id = i.id OFFSET 0) AS c;
 

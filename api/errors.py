@@ -13,7 +13,7 @@ import falcon
 import psycopg
 from falcon.asgi import App, Request, Response
 
-from ledger.errors import InvalidInput, LedgerError, NotAllowed, NotAuthenticated, NotFound, Refused, TryAgain
+from ledger.errors import InvalidInput, IsArchived, LedgerError, NotAllowed, NotAuthenticated, NotFound, Refused, TryAgain
 from ledger.execute import IdempotencyKeyReused
 from ledger.guessing import TooManyAttempts
 from projections.feed import CursorOfAnotherLog
@@ -26,6 +26,7 @@ STATUSES: Final[tuple[tuple[type[LedgerError], int], ...]] = (
     (NotAuthenticated, 401),
     (NotAllowed, 403),
     (NotFound, 404),
+    (IsArchived, 410),
     (IdempotencyKeyReused, 422),
     (Refused, 409),
     (CursorOfAnotherLog, 410),
@@ -175,5 +176,7 @@ def _answer(
         }
         if problems is not None:
             body["problems"] = problems
+        if isinstance(error, IsArchived):
+            body |= {"partition": error.partition, "from_position": error.from_position, "to_position": error.to_position}
         resp.content_type = "application/problem+json"
     resp.text = json.dumps(body, ensure_ascii=False)

@@ -18,6 +18,7 @@ from ledger.execute import Pool
 from ledger.passwords import Passwords
 from ledger.sealing import MasterKey
 from ledger.settings import Settings
+from projections.archived import refuse_archived_token
 from projections.feed import Feed
 from projections.keyring import Keyring, renew_keys
 from projections.lookup import Found, Lookup, LookupFailed, look_up
@@ -90,9 +91,14 @@ class Service:
         raise LookupFailed("reference data kept changing")
 
     async def find_as_of(self, token_id: UUID, moment: Moment, api_id: UUID) -> tuple[Found, Kept]:
-        """Answer what stood about a token at a moment of the past, and what a decision about this API needs of then."""
+        """Answer what stood about a token at a moment of the past, and what a decision about this API needs of then.
+
+        IsArchived for a token that may have been there then, and has left since.
+        """
         async with self.pool.connection() as connection:
             (found,) = await look_up(connection, [token_id], position=moment.position, instant=moment.instant)
+            if found.token is None and token_id != NOBODY:
+                await refuse_archived_token(connection, token_id, moment.position)
             return found, await read_reference_of(connection, moment.position, found.token, api_id)
 
     async def moment(self, as_of: AsOf) -> Moment:

@@ -14,10 +14,12 @@ from ledger.cascade import TokenStanding
 from ledger.clients import client_id_of
 from ledger.errors import UnknownClient, UnknownSubject
 from ledger.instants import rfc3339
+from ledger.jsontext import MAX_INTEGER
 from ledger.standing import Standing, standing_of
 from ledger.states import Client, Family, Subject
 from ledger.statuses import stands
 from ledger.tokens import UnknownFamily, UnknownToken
+from projections.archived import read_first_position, refuse_archived_events, refuse_archived_token
 from projections.audit import (
     Connection,
     EventPage,
@@ -93,10 +95,11 @@ class Timeline:
 async def of_token(connection: Connection, token_id: UUID, part: Part) -> Timeline:
     """Answer what happened to a token, and from its issue to its end to what it hangs on, if it bears on whether it stands.
 
-    UnknownToken.
+    UnknownToken; IsArchived, also where the token may have been in what is.
     """
     token = await _token(connection, token_id, part.moment)
     if token is None:
+        await refuse_archived_token(connection, token_id, None)
         raise UnknownToken("there is no such token")
     turning_points = [token.position]
     succession = None
@@ -159,24 +162,31 @@ async def _worths(connection: Connection, token: TokenStanding, moments: Sequenc
 async def of_family(connection: Connection, family_id: UUID, part: Part) -> Timeline:
     """Answer what happened to a family and its tokens. Now it is worth what its refresh token is, or its only token.
 
-    UnknownFamily.
+    UnknownFamily; IsArchived.
     """
-    page = await read_events(connection, Filters(family_id=family_id), part.span, limit=part.limit)
+    first = await read_first_position(connection, family_id)
+    if first is None:
+        raise UnknownFamily("there is no such family")
+    page = await _events_of(connection, Filters(family_id=family_id), first, part)
     rows = await read_families_as_of(connection, family_id, _positions(page))
     row = rows.get(page.position)
     if row is None:
+        await refuse_archived_events(connection, first)
         raise UnknownFamily("there is no such family")
     token_id = row.refresh_token_id or row.access_token_id
     assert token_id is not None  # a family begins with its first tokens
     token = await _token(connection, token_id, part.moment)
+    if token is None:
+        await refuse_archived_token(connection, token_id, None)
     assert token is not None
     (worth,) = await _worths(connection, token, [(page.position, page.instant)])
     return Timeline({"family_id": str(family_id)}, page, rows, worth)
 
 
 async def of_subject(connection: Connection, subject_id: UUID, part: Part) -> Timeline:
-    """Answer what happened to a subject, its tokens among it. UnknownSubject."""
-    page = await read_events(connection, Filters(subject_id=subject_id), part.span, limit=part.limit)
+    """Answer what happened to a subject, its tokens among it. UnknownSubject; IsArchived."""
+    first = await read_first_position(connection, subject_id)
+    page = await _events_of(connection, Filters(subject_id=subject_id), first, part)
     rows = await read_subjects_as_of(connection, subject_id, _positions(page))
     if page.position not in rows:
         raise UnknownSubject(subject_id)
@@ -184,13 +194,19 @@ async def of_subject(connection: Connection, subject_id: UUID, part: Part) -> Ti
 
 
 async def of_client(connection: Connection, name: str, part: Part) -> Timeline:
-    """Answer what happened to a client, its tokens among it. UnknownClient."""
+    """Answer what happened to a client, its tokens among it. UnknownClient; IsArchived."""
     client_id = client_id_of(name)
-    page = await read_events(connection, Filters(client_id=client_id), part.span, limit=part.limit)
+    first = await read_first_position(connection, client_id)
+    page = await _events_of(connection, Filters(client_id=client_id), first, part)
     rows = await read_clients_as_of(connection, client_id, _positions(page))
     if page.position not in rows:
         raise UnknownClient(name)
     return Timeline({"client": name}, page, rows, rows[page.position])
+
+
+async def _events_of(connection: Connection, filters: Filters, first: int | None, part: Part) -> EventPage:
+    """Answer a page of what happened to whatever came to be at `first`: nothing of before is about it."""
+    return await read_events(connection, filters, replace(part.span, from_position=first or MAX_INTEGER), limit=part.limit)
 
 
 def _positions(page: EventPage) -> list[int]:

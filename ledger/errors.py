@@ -48,6 +48,21 @@ class NotFound(LedgerError):
     code = "not_found"
 
 
+class IsArchived(LedgerError):
+    """What the answer needs was archived: the events from_position to before to_position, in `partition`."""
+
+    code = "partition_archived"
+
+    def __init__(self, partition: str, from_position: int, to_position: int) -> None:
+        super().__init__(
+            f"this needs events of {partition}, positions {from_position} to {to_position - 1}, which are archived;"
+            f" what needs none from before position {to_position} may be asked"
+        )
+        self.partition = partition
+        self.from_position = from_position
+        self.to_position = to_position
+
+
 class Refused(LedgerError):
     """The state of the ledger does not allow it."""
 

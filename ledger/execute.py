@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from ledger.appender import Appender
-from ledger.errors import LedgerError, TryAgain
+from ledger.errors import IsArchived, LedgerError, TryAgain
 from ledger.events import Event, read_event
 from ledger.log import Command, Envelope
 
@@ -105,22 +105,29 @@ async def execute(
     raise Contention("what this command reads kept changing")
 
 
+# A command that is done and has no events is archived, in that partition.
 RECORDED_BEFORE = """
-SELECT e.position, e.type, e.payload::text, e.metadata, e.recorded_at
+SELECT e.position, e.type, e.payload::text, e.metadata, e.recorded_at, p.name, p.from_position, p.to_position
 FROM (SELECT c.first_position, c.last_position FROM ledger.commands c WHERE c.command_id = %s) AS k
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
   SELECT h.position, h.type, h.payload, h.metadata, h.recorded_at FROM views.history h
-  WHERE h.position BETWEEN k.first_position AND k.last_position) AS e
+  WHERE h.position BETWEEN k.first_position AND k.last_position) AS e ON true
+LEFT JOIN LATERAL (
+  SELECT v.name, v.from_position, v.to_position FROM views.archived_partitions v
+  WHERE v.from_position <= k.first_position ORDER BY v.from_position DESC LIMIT 1) AS p ON e.position IS NULL
 ORDER BY e.position
 """
 
 
 async def _recorded_before(pool: Pool, envelope: Envelope) -> "Receipt[State] | None":
-    """Answer the receipt of the command recorded under this id, or None. IdempotencyKeyReused when its content was other."""
+    """Answer the receipt of the command recorded under this id, or None. IdempotencyKeyReused when its content was other;
+    IsArchived when nobody can tell any more."""
     async with pool.connection() as connection:
         rows = await (await connection.execute(RECORDED_BEFORE, (envelope.command_id,))).fetchall()
     if not rows:
         return None
+    if rows[0][0] is None:
+        raise IsArchived(*rows[0][5:])
     metadata = rows[0][3] if isinstance(rows[0][3], dict) else json.loads(rows[0][3])
     if metadata["request_mac"] != envelope.request_mac:
         raise IdempotencyKeyReused("this Idempotency-Key was used before, with other content")

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from ledger.execute import Reading
 from ledger.states import Client, Family, Name, State, Subject, SubjectRules
+from projections.archived import read_edge, refuse_archived_events, refuse_events
 from projections.moments import AT, Moment, at_parameters
 from projections.reading import Keys
 from projections.rows import read_rows
@@ -39,7 +40,8 @@ SELECT at.position, at.instant,
   (SELECT b.last_position FROM ledger.batches b WHERE b.recorded_at < %(from_time)s::timestamptz
     ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1),
   (SELECT b.last_position FROM ledger.batches b WHERE b.recorded_at < %(to_time)s::timestamptz
-    ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1)
+    ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1),
+  (SELECT p.from_position FROM ledger.partitions p ORDER BY p.from_position LIMIT 1)
 """
 
 # What can concern an entity, in five indexes: issues and rotations have no audit entries and are found by their tokens.
@@ -242,13 +244,14 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """A part of the log, resolved: positions first .. last, as of a position and an instant."""
+    """A part of the log, resolved: positions first .. last, as of a position and an instant. Before `edge` all is archived."""
 
     position: int
     instant: datetime
     log_id: UUID
     first: int
     last: int
+    edge: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +271,33 @@ async def read_events(connection: Connection, filters: Filters, span: Span, *, l
 
     Fewer, and even none, with a `next` where the scan or the size of the page had to stop before. Three statements or a few
     more, each a snapshot of its own: what stands at a position never changes, and none reads above the head of the first.
+    IsArchived where the first event that could be answered is archived; newest first, a page ends where the log begins.
     """
     bounds = await resolve(connection, span)
+    page = await _read_events(connection, filters, replace(bounds, first=_first_here(bounds, span)), span, limit)
+    return await _as_far_as_here(connection, page, bounds, span)
+
+
+def _first_here(bounds: Bounds, span: Span) -> int:
+    return max(bounds.first, bounds.edge) if span.newest_first else bounds.first
+
+
+async def _as_far_as_here(connection: Connection, page: EventPage, bounds: Bounds, span: Span) -> EventPage:
+    """Answer a page that was read, as far as it needs nothing that is archived by now, or refuse it. IsArchived."""
+    edge = await read_edge(connection)
+    if (
+        bounds.first >= edge
+        or bounds.first > bounds.last
+        or (span.newest_first and page.next is not None and page.next >= edge)
+    ):
+        return page
+    start = bounds.last if span.newest_first else bounds.first
+    if start < edge:
+        await refuse_events(connection, start)
+    return replace(page, events=[event for event in page.events if event.position >= edge], next=edge)
+
+
+async def _read_events(connection: Connection, filters: Filters, bounds: Bounds, span: Span, limit: int) -> EventPage:
     sources: list[Source] = []
     if entity_ids := filters.entities():
         sources += [_source(b, span) for b in await _branches_of_entities(connection, entity_ids, bounds, span)]
@@ -292,7 +320,7 @@ async def read_life(
     """Answer, oldest first, the events of these types about a token, about any of the entities until `ends_at`, and at these
     positions, from the first of them on: of issues and rotations only those.
 
-    What is answered of the entities may be about other tokens of theirs. The page is made as that of `read_events`.
+    What is answered of the entities may be about other tokens of theirs. The page is made as that of `read_events`. IsArchived.
     """
     span = replace(part, from_position=positions[0])
     bounds = await resolve(connection, span)
@@ -304,12 +332,15 @@ async def read_life(
     }
     rows = await (await connection.execute(OLDEST_ENTRIES, parameters)).fetchall()
     source = _source([*(row[0] for row in rows), positions], span)
-    return await _page(connection, [source], Filters(types=types), bounds, span, limit)
+    page = await _page(connection, [source], Filters(types=types), bounds, span, limit)
+    return await _as_far_as_here(connection, page, bounds, span)
 
 
 async def read_at(connection: Connection, positions: Sequence[int]) -> list[RecordedEvent]:
-    """Answer the events at these positions, in their order."""
+    """Answer the events at these positions, in their order. IsArchived."""
     found, _, _ = await _events_at(connection, positions, Filters(), len(positions), PAGE_BYTES)
+    if positions:
+        await refuse_archived_events(connection, min(positions))
     return found
 
 
@@ -385,14 +416,14 @@ async def resolve(connection: Connection, span: Span) -> Bounds:
     parameters = {"from_time": _text(span.from_time), "to_time": _text(span.to_time)} | at_parameters(span.moment)
     row = await (await connection.execute(BOUNDS + AT, parameters)).fetchone()
     assert row is not None
-    position, instant, log_id, before_from, before_to = row
+    position, instant, log_id, before_from, before_to, edge = row
     firsts = [1, span.from_position or 1, (before_from or 0) + 1]
     lasts = [position] if span.to_position is None else [position, span.to_position]
     if span.to_time is not None:
         lasts.append(before_to or 0)
     if span.cursor is not None:
         (lasts if span.newest_first else firsts).append(span.cursor + (-1 if span.newest_first else 1))
-    return Bounds(position, instant, log_id, max(firsts), min(lasts))
+    return Bounds(position, instant, log_id, max(firsts), min(lasts), edge)
 
 
 async def _branches_of_entities(

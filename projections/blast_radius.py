@@ -30,6 +30,7 @@ from ledger.blast_radius import (
     Users,
 )
 from ledger.keys import AFTER_THE_LAST
+from projections.archived import refuse_archived_events, refuse_events
 from projections.audit import Connection, Filters, Span, read_events
 from projections.revocations import not_dead
 from projections.token_listing import CHUNK, Bounds
@@ -109,7 +110,7 @@ SELECT e.position, h.type, (h.payload ->> 'subject_id')::uuid
 FROM (SELECT v.position FROM views.audit_entries v
   WHERE v.entity_id = %(role_id)s::uuid AND v.position <= %(last)s::bigint
   ORDER BY v.position LIMIT %(scanned)s::integer) AS e
-CROSS JOIN LATERAL (SELECT v.type, v.payload FROM views.history v WHERE v.position = e.position LIMIT 1) AS h
+LEFT JOIN LATERAL (SELECT v.type, v.payload FROM views.history v WHERE v.position = e.position LIMIT 1) AS h ON true
 ORDER BY e.position
 """
 RECORDED_AT: Final = """
@@ -233,6 +234,7 @@ class _Reader:
             for *event, size in await self._rows(EVENTS, {"positions": _bigints(some)}):
                 self._events[event[0]] = RecordedEvent(*event)
                 self._bytes += size
+            await refuse_archived_events(self._connection, some[0])
 
     async def _rows(self, query: LiteralString, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         bounds = {"last": Int8(self._last), "scanned": Int8(SCANNED)}
@@ -343,6 +345,8 @@ class _Reader:
         since: dict[UUID, int] = {}
         holders: list[tuple[UUID, int, int]] = []
         for position, kind, subject_id in rows:
+            if kind is None:
+                await refuse_events(self._connection, position)
             if kind == "subject_roles_granted" and position < until:
                 since.setdefault(subject_id, position)
             elif kind == "subject_roles_withdrawn" and subject_id in since:

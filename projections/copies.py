@@ -87,7 +87,7 @@ def _find(connection: Connection[TupleRow], moment: int | datetime) -> tuple[int
                 raise InvalidInput.of("to", "an instant that has come: what will be recorded before it is not known yet")
             found = connection.execute(BEFORE, (moment,)).fetchone()
     else:
-        found = connection.execute(AT, (moment,)).fetchone()
+        found = connection.execute(AT, {"position": moment}).fetchone()
     if found is None:
         raise InvalidInput.of("to", f"in the log: from position 1 to {head_of(connection):,}, or an instant since the first")
     return found[0], found[1]
@@ -97,4 +97,7 @@ BEFORE: Final = """
 SELECT b.last_position, b.recorded_at FROM ledger.batches b
 WHERE b.recorded_at <= %s ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1
 """
-AT: Final = "SELECT e.position, e.recorded_at FROM ledger.events e WHERE e.position = %s"
+AT: Final = """
+SELECT %(position)s, b.recorded_at FROM ledger.batches b
+WHERE b.last_position >= %(position)s AND %(position)s > 0 ORDER BY b.last_position LIMIT 1
+"""

@@ -21,6 +21,7 @@ from ledger.identifiers import name_id
 from ledger.instants import rfc3339
 from ledger.jsontext import dumps
 from ledger.standing import standing_of
+from projections.archived import refuse_archived_rows
 from projections.token_listing import (
     CHUNK,
     SCANNED,
@@ -117,7 +118,7 @@ async def make_plan(pool: Pool, filters: TokenFilters, position: int | None) -> 
 async def read_part(pool: Pool, plan: Plan, before: Key, limit: int) -> Part:
     """Answer the next tokens of the plan from after `before` on: `limit`, or fewer, even none, having looked at SCANNED.
 
-    A function of the plan, `before` and `limit` alone.
+    A function of the plan, `before` and `limit` alone. IsArchived where tokens that it may mean have left since.
     """
     bounds = Bounds(plan.position, plan.instant, 0, plan.first, plan.last)
     # The interval has become positions.
@@ -126,6 +127,7 @@ async def read_part(pool: Pool, plan: Plan, before: Key, limit: int) -> Part:
     async with pool.connection() as connection:
         walked = await walk(connection, filters, bounds, before, SCANNED)
         matching = [key.token_id for key, matches in walked if matches]
+        await refuse_archived_rows(connection, plan.first + 1, plan.last, plan.position)
         for start in range(0, len(matching), CHUNK):
             tokens += await not_dead(connection, matching[start : start + CHUNK], bounds)
             if len(tokens) > limit:

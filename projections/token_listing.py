@@ -20,6 +20,7 @@ from ledger.decisions import Reference
 from ledger.execute import Pool
 from ledger.jsontext import MAX_INTEGER
 from ledger.standing import Standing, standing_of
+from projections.archived import refuse_archived_rows, refuse_archived_token
 from projections.lookup import STANDING_COLUMNS, STANDING_ROWS, LookupFailed
 from projections.moments import AT, Moment, at_parameters
 from projections.reading import as_array
@@ -162,7 +163,10 @@ async def list_tokens(
     before: Key = NEWEST,
     moment: Moment | None = None,
 ) -> TokenPage:
-    """Answer at most `limit` tokens that match, newest first, from after `before` on; as of now or a moment. LookupFailed."""
+    """Answer at most `limit` tokens that match, newest first, from after `before` on; as of now or a moment.
+
+    LookupFailed; IsArchived where some of those of then have left since.
+    """
     for _ in range(ATTEMPTS):
         page = await _page(pool, reference, filters, limit, before, moment)
         if page is not None:
@@ -171,7 +175,7 @@ async def list_tokens(
 
 
 async def find_token(pool: Pool, reference: ReferenceKeeper, token_id: UUID, moment: Moment | None = None) -> TokenPage:
-    """Answer a page of this token alone, or of none. LookupFailed."""
+    """Answer a page of this token alone, or of none. LookupFailed; IsArchived where it may have left since the moment."""
     for _ in range(ATTEMPTS):
         bounds, kept = await _where(pool, reference, TokenFilters(), moment)
         if kept is None and moment is None:
@@ -179,6 +183,8 @@ async def find_token(pool: Pool, reference: ReferenceKeeper, token_id: UUID, mom
         async with pool.connection() as connection:
             judged = kept or await read_parties(connection, [token_id], bounds.position)
             tokens = await read_listed(connection, [token_id], judged, bounds)
+            if moment is not None and not tokens:
+                await refuse_archived_token(connection, token_id, bounds.position)
         if moment is not None or judged.position == bounds.reference_position:
             return TokenPage(tokens, None, bounds.position, bounds.instant, judged)
     raise LookupFailed("reference data kept changing")
@@ -205,6 +211,7 @@ async def _page(
     tokens: list[ListedToken] = []
     async with pool.connection() as connection:
         walked = await walk(connection, filters, bounds, before, scanned)
+        end = walked[-1][0] if len(walked) == scanned else None
         matching = [key.token_id for key, matches in walked if matches]
         kept = now or await read_parties(connection, matching, bounds.position)
         for start in range(0, len(matching), CHUNK):
@@ -214,10 +221,11 @@ async def _page(
             tokens += [token for token in some if filters.state in (None, token.standing.state)]
             if len(tokens) > limit:
                 last = tokens[limit - 1].token
-                following = Key(last.position, last.token_id)
-                return TokenPage(tokens[:limit], following, bounds.position, bounds.instant, kept)
-    end = walked[-1][0] if len(walked) == scanned else None
-    return TokenPage(tokens, end, bounds.position, bounds.instant, kept)
+                end = Key(last.position, last.token_id)
+                break
+        if moment is not None:
+            await refuse_archived_rows(connection, bounds.first + 1, bounds.last, bounds.position)
+    return TokenPage(tokens[:limit], end, bounds.position, bounds.instant, kept)
 
 
 async def read_bounds(connection: Connection, filters: TokenFilters, moment: Moment | None = None) -> Bounds:

@@ -53,6 +53,7 @@ CODES = {
     "nothing_to_go_back_to": [500],
     "outcome_unknown": [503],
     "overloaded": [503],
+    "partition_archived": [410],
     "partition_in_use": [500],
     "plan_is_past": [409],
     "refused": [409],

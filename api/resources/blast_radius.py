@@ -20,6 +20,7 @@ from ledger.errors import InvalidInput, Problem
 from ledger.instants import rfc3339
 from ledger.keys import UnknownKey
 from ledger.tokens import UnknownToken
+from projections.archived import refuse_archived_events, refuse_archived_token
 from projections.audit import Span, resolve
 from projections.blast_radius import read_closure
 from projections.reference import Kept
@@ -73,7 +74,7 @@ class BlastRadius:
         }
 
     async def _read(self, query: dict[str, str]) -> Incident:
-        """Answer the incident that a request names. InvalidInput, UnknownToken, UnknownKey."""
+        """Answer the incident that a request names. InvalidInput, UnknownToken, UnknownKey, IsArchived."""
         service = self._service
         ids = {name: read_uuid(query, name, None) for name in STARTS}
         _check(query, [name for name, value in ids.items() if value is not None])
@@ -92,13 +93,17 @@ class BlastRadius:
         # After the position was read: every role and key that is there up to it is known.
         found, kept = await service.find(ids["token_id"] or NOBODY)
         if ids["token_id"] is not None and found.token is None:
+            async with service.pool.connection() as connection:
+                await refuse_archived_token(connection, ids["token_id"], None)
             raise UnknownToken("there is no such token")
         if ids["key_id"] is not None and ids["key_id"] not in kept.keys:
             raise UnknownKey(ids["key_id"])
         start = Start(**ids, first=bounds.first, last=bounds.last if any(name in query for name in TO) else None)
         api_of_role = {role_id: role.api_id for role_id, role in kept.roles.items()}
+        began = max(bounds.first, 0 if found.token is None else found.token.position)
         async with service.pool.connection() as connection:
             closure = await read_closure(connection, start, position, api_of_role)
+            await refuse_archived_events(connection, began)
         return Incident(closure, position, bounds.instant, bounds.log_id, kept)
 
 

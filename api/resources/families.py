@@ -18,6 +18,7 @@ from ledger.log import Actor
 from ledger.states import Family
 from ledger.statuses import stands
 from ledger.tokens import UnknownFamily, change_family
+from projections.archived import read_first_position, refuse_archived_events
 from projections.audit import read_state_as_of
 from projections.reading import Keys, read_state
 from projections.reference import Kept
@@ -42,6 +43,9 @@ class Families:
             moment = await service.moment(as_of)
             async with service.pool.connection() as connection:
                 reading = await read_state_as_of(connection, keys, moment)
+                first = await read_first_position(connection, identifier)
+                if identifier not in reading.state.families and first is not None and first <= moment.position:
+                    await refuse_archived_events(connection, first)
         family = reading.state.families.get(identifier)
         if family is None:
             raise UnknownFamily("there is no such family")
