@@ -98,6 +98,18 @@ class NoRoom(LedgerError):
         self.free = free
 
 
+class LogIsArchived(LedgerError):
+    """The log begins at `edge`: what is left of it makes other views than the whole."""
+
+    code = "log_is_archived"
+
+    def __init__(self, edge: int) -> None:
+        super().__init__(
+            f"the events before position {edge:,} are archived: views made of the others would want what they said"
+        )
+        self.edge = edge
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a step is: `done` of `total` positions (of views, when comparing) after `seconds` of it."""
@@ -181,7 +193,7 @@ def replay(
     Appends and single-statement reads go on all the while; both wait a moment at the swap. The former views stay as
     `views_previous`, no longer folded, until the next replay. Whatever else in the database depends on a view goes with
     them. Killed or failed at any point, the live views are as they were and the next run starts afresh.
-    ReplayRunning; NoRoom; FoldFailed; SwapBlocked when the live views were in use for `patience_seconds`.
+    ReplayRunning; LogIsArchived; NoRoom; FoldFailed; SwapBlocked when the live views were in use for `patience_seconds`.
     """
     began = time.monotonic()
     with building(conninfo, free_bytes) as both:
@@ -252,9 +264,12 @@ class Building:
 def building(conninfo: str, free_bytes: FreeBytes) -> Iterator[Building]:
     """Make NEXT afresh, empty, where there is room for it; what is left of it when the caller fails is dropped.
 
-    ReplayRunning; NoRoom; SwapBlocked when what a former run left in NEXT is in use.
+    ReplayRunning; LogIsArchived; NoRoom; SwapBlocked when what a former run left in NEXT is in use.
     """
     with maintenance(conninfo) as connection, session(conninfo) as second, ThreadPoolExecutor(1) as beside:
+        edge = connection.execute("SELECT min(p.from_position) FROM ledger.partitions p").fetchone()
+        if edge is not None and edge[0] > 1:
+            raise LogIsArchived(edge[0])
         drop_patiently(connection, NEXT)
         needed, free = ROOM * _size_of(connection, LIVE), free_bytes()
         if free is None or free < needed:

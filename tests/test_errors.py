@@ -40,6 +40,7 @@ CODES = {
     "key_too_new": [409],
     "keys_changed_meanwhile": [503],
     "last_administrator": [409],
+    "log_is_archived": [500],
     "login_refused": [401],
     "malformed_token": [500],
     "name_taken": [409],
