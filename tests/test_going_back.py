@@ -10,8 +10,8 @@ from tests.builders import EXAMPLES, subject_registered, token_issued
 from tests.conftest import Database
 from tests.recording import contents, record, schemas
 
-# A release after this one: a fold of its own, and a view with a column more.
-LATER_FOLD = """
+# As a release after this one would have it.
+A_COLUMN_MORE = """
 SET ROLE ledger_owner;
 ALTER TABLE views.names ADD COLUMN later text DEFAULT 'said by the later release';
 """
@@ -30,7 +30,7 @@ def test_the_views_of_before_are_back_with_all_that_was_recorded_since(installed
     former = oid_of(installed, "views")
     replay(installed.ledger_owner)
     with psycopg.connect(installed.owner, autocommit=True) as connection:
-        connection.execute(LATER_FOLD)
+        connection.execute(A_COLUMN_MORE)
     record(installed, [token_issued() for _ in range(25)] + [subject_registered()])
 
     report = go_back(installed.ledger_owner, piece=4)

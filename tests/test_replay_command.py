@@ -4,12 +4,17 @@ import io
 import os
 import re
 import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 from rich.console import Console
 
 from api.cli.maintenance import replay_command
+from api.server import free_bytes
+from ledger.settings import Settings
 from projections.verify import verify
 from tests.builders import EXAMPLES, token_issued
 from tests.conftest import Database
@@ -57,6 +62,14 @@ def test_the_free_disk_of_a_database_elsewhere_has_to_be_said(database: Database
     )
     assert schemas(database) == {"ledger", "views"}
     done(database, *what, *PLENTY)
+
+
+def test_the_free_disk_of_the_embedded_database_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {tmp_path / "cluster": SimpleNamespace(free=17)}
+    monkeypatch.setattr("ledger.embedded.shutil.disk_usage", there.__getitem__)
+    assert free_bytes(Settings(data_folder=tmp_path)) == 17
+    elsewhere = Settings(data_folder=tmp_path, database_url=SecretStr("dbname=x"), master_key=SecretStr(MASTER_KEY))
+    assert free_bytes(elsewhere) is None
 
 
 def test_replay_and_back_and_a_copy(database: Database) -> None:

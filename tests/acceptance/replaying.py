@@ -14,7 +14,7 @@ import statistics
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -156,7 +156,7 @@ def _with_bearer(ledger: Ledger, parties: Parties) -> Parties:
     """Log in for the changes: a token is good for ten minutes, of which filling may have taken some."""
     with ledger.served.admin() as admin:
         bearer = {"Authorization": admin.headers["Authorization"]}
-    return Parties(parties.asker, parties.issuers, parties.subjects, bearer, parties.world)
+    return replace(parties, bearer=bearer)
 
 
 # ------------------------------------------------------------------------------------------------------------ the load
