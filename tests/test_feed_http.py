@@ -74,6 +74,7 @@ def test_a_filter_leaves_out_the_others_and_its_cursor_passes_them(admin: httpx.
     assert [event["stream"] for event in events] == people
     nothing, passed = followed(admin, after, types="key_revoked")
     assert nothing == []
+    assert followed(admin, str(events[0]["position"]), types="subject_registered")[0] == events[1:]
     assert passed == reached == now(admin)
     assert passed != after
 
@@ -156,6 +157,16 @@ def test_a_stream_from_now_on_names_its_cursor_before_anything_happens(admin: ht
     assert [event["stream"] for event in followed(admin, cursor, types="subject_registered")[0]] == [person.subject_id]
 
 
+def test_a_stream_tells_that_it_has_come_further_also_where_nothing_matches(admin: httpx.Client) -> None:
+    with stream(admin, after="now", types="key_revoked") as blocks:
+        before = next(blocks).cursor
+        new_person(admin)
+        began, place = time.monotonic(), next(blocks)
+        assert time.monotonic() - began < 5
+    assert place.event is None
+    assert place.cursor == now(admin) != before
+
+
 # ------------------------------------------------------------------------------------------------------------- refusals
 
 
@@ -164,7 +175,8 @@ def test_a_stream_from_now_on_names_its_cursor_before_anything_happens(admin: ht
     [
         ({"after": "yesterday"}, "after"),
         ({"after": ""}, "after"),
-        ({"after": "7"}, "after"),
+        ({"after": "-7"}, "after"),
+        ({"after": "12345678901234567"}, "after"),
         ({"after": base64.urlsafe_b64encode(bytes(23)).decode()}, "after"),
         ({"after": base64.urlsafe_b64encode(b"\xff" * 24).decode()}, "after"),
         ({"wait": "31"}, "wait"),

@@ -22,10 +22,13 @@ from projections.feed import Cursor, Entry, Subscription
 
 EVENT_STREAM: Final = "text/event-stream"
 NOW: Final = "now"
+MAX_POSITION_DIGITS: Final = 16
 # Under the minute after which proxies give up.
 MAX_WAIT_SECONDS: Final = 30
-# A stream says that it is there, and where; and ends, so that no connection is for ever.
+# A stream says that it is there, and sooner that it has come further though nothing matched; and ends, so that no connection is
+# for ever.
 HEARTBEAT_SECONDS: Final = 15.0
+PLACE_SECONDS: Final = 1.0
 STREAM_SECONDS: Final = 900.0
 STREAM_EVENTS: Final = 100
 RETRY_MILLISECONDS: Final = 1_000
@@ -74,9 +77,11 @@ class FeedOfEvents:
             return Cursor(head.log_id, 0)
         if after == NOW:
             return head
+        if after.isascii() and after.isdigit() and len(after) <= MAX_POSITION_DIGITS:
+            return Cursor(head.log_id, int(after))
         cursor = Cursor.read(after)
         if cursor is None:
-            raise InvalidInput.of(name, "a cursor of this feed, or now; without it, from the beginning")
+            raise InvalidInput.of(name, "a cursor of this feed, a position, or now; without it, from the beginning")
         return cursor
 
     async def _poll(
@@ -141,29 +146,32 @@ class Stream:
         clock = asyncio.get_running_loop().time
         self._over = asyncio.create_task(self._req.over())
         self._over.add_done_callback(lambda _: self._subscription.wake())
-        began = told = looked = clock()
-        yield f"retry: {RETRY_MILLISECONDS}\n{self._place()}".encode()
+        began = told_at = looked_at = clock()
+        told = str(self._cursor)
+        yield f"retry: {RETRY_MILLISECONDS}\n{_place(told)}".encode()
         while not self._over.done() and clock() < began + STREAM_SECONDS:
             try:
-                if clock() >= looked + STANDING_SECONDS:
+                if clock() >= looked_at + STANDING_SECONDS:
                     await authorize(self._req, self._service)
-                    looked = clock()
+                    looked_at = clock()
                 page = await self._service.feed.read(self._cursor, self._types, STREAM_EVENTS)
             except (LedgerError, psycopg.Error):
                 return  # whoever connects again is told why
             self._cursor = page.cursor
+            reached = str(page.cursor)
             if page.entries:
-                told = clock()
+                told_at, told = clock(), page.entries[-1].cursor
                 yield "".join(map(_block, page.entries)).encode()
-            elif clock() >= told + HEARTBEAT_SECONDS:
-                told = clock()
-                yield self._place().encode()
+            elif clock() >= told_at + (HEARTBEAT_SECONDS if told == reached else PLACE_SECONDS):
+                told_at, told = clock(), reached
+                yield _place(told).encode()
             if not page.more:
-                await self._subscription.wait(IDLE_SECONDS)
+                await self._subscription.wait(IDLE_SECONDS if told == reached else PLACE_SECONDS)
 
-    def _place(self) -> str:
-        """Answer a block without data: no event, but the cursor to connect again with."""
-        return f"id: {self._cursor}\n\n"
+
+def _place(cursor: str) -> str:
+    """Answer a block without data: no event, but the cursor to connect again with."""
+    return f"id: {cursor}\n\n"
 
 
 def _block(entry: Entry) -> str:

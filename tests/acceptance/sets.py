@@ -10,6 +10,7 @@ from tests.acceptance import (
     corpus,
     cost_of_the_past,
     decided_again,
+    feeding,
     fresh_clone,
     guessing,
     killing,
@@ -51,5 +52,6 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
         "verify": verifying.run,
         "decisions": decided_again.run,
         "as-of-cost": cost_of_the_past.run,
+        "feed": feeding.run,
     },
 }
