@@ -256,16 +256,18 @@ async def walk(
     return [(Key(position, token_id), matches) for position, token_id, matches in await rows.fetchall()]
 
 
-# What has a say in these tokens, and the roles of their scopes.
+# What has a say in these tokens, and the roles of their scopes. Each list by itself: a token may be for a hundred APIs and have
+# a hundred roles in its scope, and there are thousands of tokens.
 PARTIES: Final = """
-SELECT array_agg(DISTINCT t.client_id), array_agg(DISTINCT a.api_id), array_agg(DISTINCT r.role_id),
-  array_agg(DISTINCT k.key_id)
-FROM unnest(%s::uuid[]) AS i(token_id)
-CROSS JOIN LATERAL (SELECT v.client_id, v.api_ids, v.role_ids, v.key_ids FROM views.tokens v WHERE v.token_id = i.token_id
-  ORDER BY v.position DESC LIMIT 1) AS t
-LEFT JOIN LATERAL unnest(t.api_ids) AS a(api_id) ON true
-LEFT JOIN LATERAL unnest(t.role_ids) AS r(role_id) ON true
-LEFT JOIN LATERAL unnest(t.key_ids) AS k(key_id) ON true
+WITH t AS MATERIALIZED (
+  SELECT v.client_id, v.api_ids, v.role_ids, v.key_ids
+  FROM unnest(%s::uuid[]) AS i(token_id)
+  CROSS JOIN LATERAL (SELECT x.client_id, x.api_ids, x.role_ids, x.key_ids FROM views.tokens x WHERE x.token_id = i.token_id
+    ORDER BY x.position DESC LIMIT 1) AS v)
+SELECT ARRAY(SELECT DISTINCT t.client_id FROM t),
+  ARRAY(SELECT DISTINCT a.api_id FROM t CROSS JOIN LATERAL unnest(t.api_ids) AS a(api_id)),
+  ARRAY(SELECT DISTINCT r.role_id FROM t CROSS JOIN LATERAL unnest(t.role_ids) AS r(role_id)),
+  ARRAY(SELECT DISTINCT k.key_id FROM t CROSS JOIN LATERAL unnest(t.key_ids) AS k(key_id))
 """
 
 
@@ -273,10 +275,7 @@ async def read_parties(connection: Connection, token_ids: Sequence[UUID], positi
     """Answer whatever else has a say in these tokens, as it was at a position."""
     row = await (await connection.execute(PARTIES, (as_array(token_ids),))).fetchone()
     assert row is not None
-    parties = {
-        name: [identifier for identifier in found or () if identifier is not None]
-        for name, found in zip(("client_ids", "api_ids", "role_ids", "key_ids"), row, strict=True)
-    }
+    parties = dict(zip(("client_ids", "api_ids", "role_ids", "key_ids"), row, strict=True))
     return (await read_reference_as_of(connection, [position], **parties))[position]
 
 

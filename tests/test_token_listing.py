@@ -1,10 +1,10 @@
 """The listing of tokens: one request looks at a fixed number of them, and the pages together leave none out."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,8 +13,10 @@ from ledger.database import make_pool
 from ledger.events import ApiRegistered, ApiSuspended, ClientRegistered, Event, SubjectRegistered, TokenIssued, TokenRevoked
 from ledger.execute import Pool
 from ledger.states import Token, TokenState
+from projections.reading import as_array
 from projections.reference import Kept, ReferenceKeeper
 from projections.token_listing import NEWEST, SCANNED, Key, TokenFilters, TokenPage, find_token, list_tokens
+from projections.token_listing import PARTIES as READ_PARTIES
 from tests.builders import api, client, subject, token
 from tests.conftest import Database
 from tests.recording import record
@@ -160,3 +162,36 @@ def test_what_was_judged_by_reference_data_that_changed_meanwhile_is_read_again(
 def test_a_token_that_is_not_there_is_a_page_of_none(database: Database) -> None:
     record(database, [*PARTIES, *issued(1)])
     assert ask(database, lambda pool, reference: find_token(pool, reference, uuid4())).tokens == []
+
+
+def test_tokens_for_many_apis_with_many_roles_in_scope_are_no_more_work_than_that(
+    database: Database,
+) -> None:
+    number, many = 20, 100
+    apis, roles = tuple(uuid4() for _ in range(many)), tuple(uuid4() for _ in range(many))
+    events = [
+        TokenIssued(e.family_id, e.subject_id, e.client_id, widened(e.tokens, apis, roles), None)
+        for e in issued(number)
+        if isinstance(e, TokenIssued)
+    ]
+    record(database, [*PARTIES, *events])
+    token_ids = [row.token_id for row in tokens_of(events)]
+
+    async def rows_looked_at(pool: Pool, _: ReferenceKeeper) -> float:
+        async with pool.connection() as connection:
+            explained = await connection.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + READ_PARTIES, (as_array(token_ids),))
+            ((plans,),) = await explained.fetchall()
+        return max(rows_of(plans[0]["Plan"]))
+
+    assert ask(database, rows_looked_at) <= 2 * number * many
+
+
+def widened(rows: Sequence[Token], api_ids: tuple[UUID, ...], role_ids: tuple[UUID, ...]) -> tuple[Token, ...]:
+    return tuple(replace(row, api_ids=api_ids, role_ids=role_ids) for row in rows)
+
+
+def rows_of(plan: dict[str, Any]) -> Iterator[float]:
+    """Answer how many rows each step of a plan has made."""
+    yield plan["Actual Rows"] * plan["Actual Loops"]
+    for below in plan.get("Plans", []):
+        yield from rows_of(below)
