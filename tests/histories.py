@@ -33,17 +33,18 @@ from ledger.log import Actor, Command, append
 from ledger.standing import standing_of
 from projections.install import install_views
 from projections.lookup import Found, look_up
-from projections.moments import AsOf, read_moment
+from projections.moments import AsOf, Moment, read_moment
 from projections.reading import Keys, read_state
 from projections.reference import ReferenceKeeper, read_reference_of
 from projections.replay import GROUPS, replay
+from projections.token_listing import TokenFilters, list_tokens
 from tests import deeds
 from tests.builders import NOON, envelope
 from tests.clock import put_clock
 from tests.deeds import Deed, Scene
 from tests.model import Recorded
 from tests.stored import expected, stored_in
-from tests.worth import METHODS, TARGETS, Asked, Past
+from tests.worth import METHODS, NOT_OPENED, TARGETS, Asked, Past
 
 Answer = TypeVar("Answer")
 
@@ -388,6 +389,8 @@ class Histories(RuleBasedStateMachine):
             again.setdefault(instant, []).extend(self.questions_about([*self.past.tokens, NO_TOKEN], past, instant))
             # What left the views since with an archive is not there to be asked about.
             gone = past.tokens.keys() - self.past.tokens.keys()
+            if past.log_id != NOT_OPENED and not gone:
+                await self._compare_listings(Moment(position, instant, past.log_id), past)
             for asked in again.values():
                 await self._compare(position, [a for a in asked if a.token_id not in gone], past)
 
@@ -406,6 +409,17 @@ class Histories(RuleBasedStateMachine):
                 continue
             instant = as_of.at if isinstance(as_of.at, datetime) else at
             assert (moment.position, moment.instant, found > 0) == (found, instant, True)
+
+    async def _compare_listings(self, moment: Moment, past: Past) -> None:
+        """List the tokens as of a moment: the whole log, and views that go no further. Each is worth what the model says."""
+        standings = {token_id: past.standing(token, moment.instant) for token_id, token in past.tokens.items()}
+        for connection in (self.ledger.service, self.ledger.owner):
+            pool = pool_of(connection)
+            page = await list_tokens(pool, ReferenceKeeper(pool), TokenFilters(), limit=len(standings) + 1, moment=moment)
+            listed = {
+                one.token.token_id: (one.standing.state, one.standing.reason, one.standing.api_ids) for one in page.tokens
+            }
+            assert (page.next, listed) == (None, standings), f"listed as of {moment}"
 
     async def _compare(self, position: int, again: Sequence[Live | Asked], past: Past) -> None:
         """Ask as of a position: the whole log, and views that go no further. Both answer alike, and as was answered live."""

@@ -10,7 +10,7 @@ from tests.conftest import Database
 from tests.histories import Ledger, ledger_for_histories, run_histories
 from tests.history_bugs import BUGS
 
-HISTORIES = 15
+HISTORIES = 12
 FOUND_WITHIN = 40
 
 

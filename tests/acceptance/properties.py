@@ -22,7 +22,7 @@ from tests.histories import Ledger, Tally, ledger_for_histories, run_histories
 from tests.history_bugs import BUGS
 from tests.postgres import create_database, postgres_servers, running_server
 
-HISTORIES: Final = 200
+HISTORIES: Final = 160
 AT_ONCE: Final = 20  # histories that one seed makes
 POSITIONS: Final = 16
 FOUND_WITHIN: Final = 100
