@@ -107,6 +107,8 @@ ROUTES: Final = (
     Route("/v1/audit/explain", audit_access.AuditExplanation),
     Route("/v1/audit/blast-radius", blast_radius.BlastRadius),
     Route("/v1/audit/decision", audit_access.AuditDecision),
+    Route("/v1/audit/who-could", audit_access.AuditWhoCould),
+    Route("/v1/audit/changes", audit_access.AuditChanges),
     Route("/v1/feed", feed.FeedOfEvents),
     Route("/.well-known/oauth-authorization-server", wellknown.Metadata),
     Route("/.well-known/jwks.json", wellknown.PublicKeys),

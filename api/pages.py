@@ -101,9 +101,7 @@ def read_as_of(members: Mapping[str, object], below: str = "") -> AsOf | None:
         if "instant" in members:
             raise InvalidInput.of(f"{below}instant", "goes with as_of")
         return None
-    at = _position_or_time(members["as_of"])
-    if at is None:
-        raise InvalidInput.of(f"{below}as_of", f"a position of the log, 1 or more, or {INSTANT}")
+    at = _position_or_time(members["as_of"], f"{below}as_of")
     if "instant" not in members:
         return AsOf(at)
     if isinstance(at, datetime):
@@ -128,12 +126,21 @@ def read_then(members: Mapping[str, object], below: str = "") -> Then | None:
     return Then(as_of, released[str(semantics)])
 
 
-def _position_or_time(value: object) -> int | datetime | None:
+def read_place(query: dict[str, str], name: str) -> AsOf | None:
+    """Answer a parameter that is a position of the log or a time, or None without it."""
+    return AsOf(_position_or_time(query[name], name), field=name) if name in query else None
+
+
+def _position_or_time(value: object, field: str) -> int | datetime:
     if isinstance(value, str) and POSITION.fullmatch(value):
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        return value if 1 <= value <= MAX_INTEGER else None
-    return _time_of(value)
+        at: int | datetime | None = value if 1 <= value <= MAX_INTEGER else None
+    else:
+        at = _time_of(value)
+    if at is None:
+        raise InvalidInput.of(field, f"a position of the log, 1 or more, or {INSTANT}")
+    return at
 
 
 def _time_of(value: object) -> datetime | None:

@@ -101,8 +101,12 @@ class Service:
                 await refuse_archived_token(connection, token_id, moment.position)
             return found, await read_reference_of(connection, moment.position, found.token, api_id)
 
-    async def moment(self, as_of: AsOf) -> Moment:
-        """Answer which moment of the past is meant. InvalidInput."""
+    async def moment(self, as_of: AsOf | None) -> Moment:
+        """Answer which moment is meant: of the past, or None for now. InvalidInput."""
+        if as_of is None:
+            found, _ = await self.find(NOBODY)
+            assert found.log_id is not None  # nobody asks before the log begins
+            return Moment(found.position, found.instant, found.log_id)
         async with self.pool.connection() as connection:
             return await read_moment(connection, as_of)
 

@@ -84,6 +84,25 @@ class Reference:
     matchers: dict[UUID, RulesOfRoles] = field(default_factory=dict)
 
 
+class Holds(Protocol):
+    """What rules are looked up by: roles and rules of a subject, and the scope of its token."""
+
+    @property
+    def subject_id(self) -> UUID: ...
+    @property
+    def subject_clearance(self) -> int: ...
+    @property
+    def subject_role_ids(self) -> list[UUID]: ...
+    @property
+    def subject_rules(self) -> list[dict[str, Any]] | None: ...
+    @property
+    def subject_rules_position(self) -> int | None: ...
+    @property
+    def role_ids(self) -> list[UUID] | None: ...
+    @property
+    def direct(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked. `api_id` is fixed by who asks, never by the request. `secret_matches`: None where there is no secret."""
@@ -137,17 +156,20 @@ def why_not_standing(
 def _evaluate_1(question: Question, token: TokenStanding | None, reference: Reference) -> Decision:
     evidence: dict[str, int] = {}
     reason = why_not_standing(question, token, reference, evidence)
-    token_stands = reason is None
+    if reason is not None or token is None:
+        said = reason or "unknown_token"
+        return Decision(False, False, said, question.position, question.instant, question.semantics, evidence)
+    return _by_rules_1(question, token, reference, evidence)
+
+
+def _by_rules_1(question: Question, token: Holds, reference: Reference, evidence: dict[str, int]) -> Decision:
+    """Decide what the path and the rules say, where the token itself stands."""
 
     def answer(
         reason: str, *, allowed: bool = False, rule: dict[str, Any] | None = None, missing: dict[str, int] | None = None
     ) -> Decision:
-        return Decision(
-            allowed, token_stands, reason, question.position, question.instant, question.semantics, evidence, rule, missing
-        )
+        return Decision(allowed, True, reason, question.position, question.instant, question.semantics, evidence, rule, missing)
 
-    if reason is not None or token is None:
-        return answer(reason or "unknown_token")
     if METHOD.fullmatch(question.method) is None:
         return answer("bad_method")
     try:
@@ -189,13 +211,19 @@ def _evaluate_1(question: Question, token: TokenStanding | None, reference: Refe
 
 
 EVALUATORS: Final[Mapping[int, Callable[[Question, TokenStanding | None, Reference], Decision]]] = {1: _evaluate_1}
+_BY_RULES: Final[Mapping[int, Callable[[Question, Holds, Reference, dict[str, int]], Decision]]] = {1: _by_rules_1}
+
+
+def decide_by_rules(question: Question, subject: Holds, reference: Reference) -> Decision:
+    """Decide for a subject that stands, whatever its tokens; the API must be in the reference data."""
+    return _BY_RULES[question.semantics](question, subject, reference, {})
 
 
 def _is_standing(role: Role | None, api_id: UUID) -> bool:
     return role is not None and not role.removed and role.api_id == api_id
 
 
-def _is_in_scope(role_id: UUID | None, token: TokenStanding) -> bool:
+def _is_in_scope(role_id: UUID | None, token: Holds) -> bool:
     if role_id is None:
         return token.direct
     return token.role_ids is None or role_id in token.role_ids

@@ -38,10 +38,11 @@ FROM (SELECT coalesce(%(position)s::bigint, (SELECT b.last_position FROM ledger.
 
 @dataclass(frozen=True, slots=True)
 class AsOf:
-    """What is asked for: a position, or a time, and an instant that may go with a position."""
+    """What is asked for: a position, or a time, and an instant that may go with a position; `field`: how it was said."""
 
     at: int | datetime
     instant: datetime | None = None
+    field: str = "as_of"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,11 @@ async def read_moment(connection: AsyncConnection[TupleRow], as_of: AsOf) -> Mom
     assert row is not None
     head, now, at, recorded_at, log_id = row
     if time is not None and time > now:
-        raise InvalidInput.of("as_of", f"a time that has come: it is {rfc3339(now)}")
+        raise InvalidInput.of(as_of.field, f"a time that has come: it is {rfc3339(now)}")
     if at > head:
-        raise InvalidInput.of("as_of", f"a position that has come: the log ends at {head}")
+        raise InvalidInput.of(as_of.field, f"a position that has come: the log ends at {head}")
     if at == 0:
-        raise InvalidInput.of("as_of", f"not before the log begins, at {rfc3339(recorded_at)}")
+        raise InvalidInput.of(as_of.field, f"not before the log begins, at {rfc3339(recorded_at)}")
     if as_of.instant is not None and as_of.instant > now:
         raise InvalidInput.of("instant", f"an instant that has come: it is {rfc3339(now)}")
     return Moment(at, time or as_of.instant or recorded_at, log_id)

@@ -235,9 +235,14 @@ async def read_reference_of(
         key_ids=token.key_ids,
     )
     kept = references[position]
-    held = [kept.roles[role_id] for role_id in token.subject_role_ids]
-    kept.matchers[api_id] = await read_rules_of(connection, [role for role in held if role.api_id == api_id])
+    await take_rules_then(connection, kept, token.subject_role_ids, api_id)
     return kept
+
+
+async def take_rules_then(connection: AsyncConnection[TupleRow], kept: Kept, role_ids: Iterable[UUID], api_id: UUID) -> None:
+    """Add the rules that these roles of an API, which are kept as they were, had then."""
+    held = [kept.roles[role_id] for role_id in role_ids]
+    kept.matchers[api_id] = await read_rules_of(connection, [role for role in held if role.api_id == api_id])
 
 
 async def read_rules_of(connection: AsyncConnection[TupleRow], roles: Iterable[Role]) -> RulesThen:

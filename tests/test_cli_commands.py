@@ -151,6 +151,8 @@ TRIES = {
     "audit blast-radius": Try(lambda w: ["--token-id", w.token_id]),
     "audit follow": Try(lambda _: ["--once", "--type", "log_opened"], prints="1\t"),
     "audit timeline": Try(lambda w: ["--token-id", w.token_id]),
+    "audit changes": Try(lambda _: ["--from", "1", "--kind", "client"]),
+    "audit who-could": Try(lambda w: [w.api, "GET", "/orders/7"]),
     "audit decision": Try(lambda w: [w.token_id, w.api, "GET", "/orders/7"], prints="decision\ttrue\n"),
     "key list": Try(),
     "key make": Try(lambda _: ["enc"], prints="key_id\t"),

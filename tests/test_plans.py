@@ -34,6 +34,7 @@ from projections.audit import (
     read_subjects_as_of,
     read_succession,
 )
+from projections.changes import read_changes
 from projections.feed import TAIL
 from projections.health import read_health
 from projections.lookup import look_up
@@ -42,6 +43,8 @@ from projections.reading import READ_STATE
 from projections.reference import read_reference_as_of, read_rules_of
 from projections.revocations import ISSUED_LAST, PLAN
 from projections.token_listing import LISTED, NEWEST, TokenFilters, read_bounds, read_parties, walk
+from projections.who_could import SCANNED as SUBJECTS_LOOKED_AT
+from projections.who_could import SUBJECTS_AND_RULES
 from tests.builders import NOON, command, envelope, family, role, subject_registered, token_issued
 from tests.conftest import Database
 
@@ -276,6 +279,18 @@ async def _blast_radius_of_many(connection: Connection, keys: int) -> None:
             await connection.execute(issued["client_id"], bounds | given | {"id": CLIENT})
 
 
+async def _who_could(connection: Connection, keys: int) -> None:
+    """Ask from different places on: a request looks at as many subjects wherever it begins."""
+    parameters = {"position": Int8(2 * TOKENS), "scanned": Int8(SUBJECTS_LOOKED_AT)}
+    for subject_id in ids("subject", max(1, keys // 16), of=SUBJECTS):
+        await connection.execute(SUBJECTS_AND_RULES, parameters | {"after": subject_id})
+
+
+async def _changes(connection: Connection, keys: int) -> None:
+    for number in range(max(1, keys // 16)):
+        await read_changes(connection, 1, TOKENS, kind=None, cursor=TOKENS // keys * number, limit=100)
+
+
 # A request of audit looks at so many index entries that one of them is worth some hundred buffers, however large the log is.
 AUDIT_STATEMENTS = (
     HotStatement("audit by token", _audited(lambda n: Filters(token_id=_SOME["token"][n])), 40),
@@ -302,6 +317,8 @@ AUDIT_STATEMENTS = (
     HotStatement("the blast radius of a key and a client that have all tokens", _blast_radius_of_many, 3_000),
     HotStatement("audit of states as of positions", _states_as_of, 40),
     HotStatement("decisions as of the past", _decisions_as_of, 90),
+    HotStatement("who could", _who_could, 1_000),
+    HotStatement("what changed", _changes, 3_000),
 )
 HOT_STATEMENTS = (
     HotStatement("append what is new", _issue, 60),

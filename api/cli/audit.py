@@ -15,6 +15,9 @@ from api.cli.output import escaped
 from api.cli.questions import NO
 
 EVENT_COLUMNS: Final = ("position", "recorded_at", "actor", "type", "stream", "version")
+CHANGE_COLUMNS: Final = ("after_position", "before_position", "kind", "id", "what")
+CHANGED_KINDS: Final = ("token", "family", "subject", "subject_rules", "client", "api", "role", "key")
+ABLE_COLUMNS: Final = ("subject_id", "kind", "rule")
 ENTRY_COLUMNS: Final = ("position", "instant", "who", "what", "about", "why", "after")
 LINE_COLUMNS: Final = ("position", "instant", "edge", "from", "what", "who", "about", "why")
 
@@ -190,6 +193,41 @@ def _lines(call: Call, query: dict[str, Any], limit: int | None, cursor: str | N
         whose = "the start" if left["from"] is None else f"position {left['from']}"
         click.echo(f"Not to the end: {left['edge']} from {whose}.", err=True)
     click.echo(f"{page['count']} events as of position {page['as_of_position']}.", err=True)
+
+
+@audit_group.command("who-could")
+@click.argument("api")
+@click.argument("method")
+@click.argument("path")
+@then_options
+@page_options
+@calls("GET", "/v1/audit/who-could", columns=ABLE_COLUMNS)
+def who_could(call: Call, limit: int | None, cursor: str | None, **question: str | int | None) -> None:
+    """List the subjects that may call METHOD on PATH of API, or could then, each with the rule that lets it.
+
+    By the roles and rules of subjects that stand, whatever tokens they have.
+
+    \b
+    token-ledger audit who-could orders DELETE /orders/7 --as-of 2030-01-31T12:00:00Z
+    """
+    call.list("subjects", question, limit=limit, cursor=cursor)
+
+
+@audit_group.command("changes")
+@click.option("--from", "from_", metavar="POSITION|INSTANT", required=True, help="After that position of the log, or time.")
+@click.option("--to", metavar="POSITION|INSTANT", help="Up to there; without it, up to now.")
+@click.option("--kind", type=click.Choice(CHANGED_KINDS), help="Of this kind.")
+@page_options
+@calls("GET", "/v1/audit/changes", columns=CHANGE_COLUMNS)
+def changes(call: Call, from_: str, limit: int | None, cursor: str | None, **query: str | None) -> None:
+    """List what is in another state than it was: once each, with the event that made it so.
+
+    What it was: the same thing's `show --as-of`, or `audit timeline`.
+
+    \b
+    token-ledger audit changes --from 2030-01-31T12:00:00Z --to 2030-01-31T13:00:00Z --kind subject
+    """
+    call.list("changes", {"from": from_, **query}, limit=limit, cursor=cursor)
 
 
 def _entries(call: Call, query: Mapping[str, Any], limit: int | None, cursor: str | None) -> Iterator[Sequence[dict[str, Any]]]:

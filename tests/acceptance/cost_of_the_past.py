@@ -1,8 +1,8 @@
 """What a decision as of the past costs, beside a live one, on a small log and on a large one: it stays what it was.
 
-The same questions about the same tokens, as of the same moment: once with the log at 10,000 events, once at 1,000,000. Each
-time rounds of live decisions and of decisions as of then alternate, one request after the other over one connection, so that
-both are measured in the same weather; what counts is the ratio of their medians.
+The same questions about the same tokens, as of the same moment: once with the log at 10,000 events, once at 1,000,000. Over one
+connection a live decision and one as of then take turns, so that both are measured in the same weather; what counts is the
+ratio of their medians, at the median of the rounds.
 """
 
 import asyncio
@@ -31,15 +31,11 @@ FLAT: Final = 1.3
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Medians over rounds: seconds a decision."""
+    """Medians: seconds a decision, and of the rounds' ratios."""
 
     live: float
     then: float
-
-    @property
-    def ratio(self) -> float:
-        """What the past costs beside now."""
-        return self.then / self.live
+    ratio: float
 
 
 def run(stage: Stage) -> Shown:
@@ -56,7 +52,7 @@ def run(stage: Stage) -> Shown:
         old = asyncio.run(_measure(stage, ledger, asker, filled, small))
         late = asyncio.run(_measure(stage, ledger, asker, filled, large - 1))
     growth = max(old.ratio, late.ratio) / early.ratio
-    done = f"{ROUNDS} rounds of {ASKED} decisions, live and as of the past in turn, at {small:,} and at {large:,} events"
+    done = f"{ROUNDS} rounds of {ASKED} pairs of decisions, live and as of the past, at {small:,} and at {large:,} events"
     figure = (
         f"as of position {small:,}: {early.then * 1000:.2f} ms beside {early.live * 1000:.2f} live at {small:,} events,"
         f" {old.then * 1000:.2f} beside {old.live * 1000:.2f} at {large:,}; as of a moment ago {late.then * 1000:.2f} beside"
@@ -81,28 +77,35 @@ def _fill(stage: Stage, ledger: Ledger, world: World, events: int, *, seed: int)
 
 
 async def _measure(stage: Stage, ledger: Ledger, asker: App, filled: Filled, position: int) -> Cost:
-    """Answer the medians of rounds that alternate; the first of each is not counted."""
+    """Answer the medians of rounds; the first is not counted. Live and then take turns, so that both have the same weather."""
     wire = Wire(int(ledger.served.url.rpartition(":")[2]))
     strings = list(filled.strings.values())
     if not strings:
         raise FellShort("no token that was filled in can be asked about")
     chance = random.Random(1)
-    taken: dict[bool, list[float]] = {True: [], False: []}
-    for number in range(2 * (ROUNDS + 1)):
-        then = bool(number % 2)
+
+    async def ask(context: dict[str, Any]) -> float:
+        question = {
+            "subject": {"type": "token", "id": chance.choice(strings)},
+            "action": {"name": "GET"},
+            "resource": {"type": "route", "id": "/orders/7"},
+            "context": context,
+        }
         began = time.perf_counter()
-        for _ in range(ASKED):
-            question: dict[str, Any] = {
-                "subject": {"type": "token", "id": chance.choice(strings)},
-                "action": {"name": "GET"},
-                "resource": {"type": "route", "id": "/orders/7"},
-                "context": {"as_of": position} if then else {},
-            }
-            answered = await wire.request("POST", "/access/v1/evaluation", basic(*asker.auth), body=question)
-            if answered.status != 200:
-                raise FellShort(f"a decision answered {answered.status} {answered.body[:200]!r}")
-        if number > 1:
-            taken[then].append((time.perf_counter() - began) / ASKED)
-        stage.progress("asking", number, 2 * (ROUNDS + 1))
+        answered = await wire.request("POST", "/access/v1/evaluation", basic(*asker.auth), body=question)
+        if answered.status != 200:
+            raise FellShort(f"a decision answered {answered.status} {answered.body[:200]!r}")
+        return time.perf_counter() - began
+
+    rounds: list[tuple[float, float]] = []
+    for number in range(ROUNDS + 1):
+        pairs = [(await ask({}), await ask({"as_of": position})) for _ in range(ASKED)]
+        rounds.append((statistics.median(live for live, _ in pairs), statistics.median(then for _, then in pairs)))
+        stage.progress("asking", number, ROUNDS + 1)
     wire.close()
-    return Cost(live=statistics.median(taken[False]), then=statistics.median(taken[True]))
+    del rounds[0]
+    return Cost(
+        live=statistics.median(live for live, _ in rounds),
+        then=statistics.median(then for _, then in rounds),
+        ratio=statistics.median(then / live for live, then in rounds),
+    )

@@ -194,7 +194,8 @@ class _Operator:
 
     async def _post(self, path: str, body: dict[str, Any] | None = None, method: str = "POST") -> dict[str, Any]:
         answered = await self._wire.request(method, path, self._bearer, body=body or {})
-        if answered.status not in (200, 201):
+        # What was revoked can be neither suspended nor reinstated, which is no matter: something else is changed next.
+        if answered.status not in (200, 201, 409):
             raise FellShort(f"{method} {path} answered {answered.status} {answered.body[:200]!r}")
         answer: dict[str, Any] = answered.json()
         return answer
@@ -235,7 +236,6 @@ class _Operator:
             case 5:
                 what = chance.choice([f"/v1/tokens/{token.token_id}", f"/v1/families/{token.family_id}"])
                 await self._post(f"{what}/revoke")
-                self._stopped = [stopped for stopped in self._stopped if stopped != what]
                 parties.tokens.remove(token)
                 parties.tokens.insert(0, token)  # asked about a little longer
             case 6:
@@ -263,8 +263,9 @@ class _Operator:
 
     async def _suspend(self, what: str) -> None:
         if what not in self._stopped:
-            await self._post(f"{what}/suspend", {"reason": "for the measurement"})
-            self._stopped.append(what)
+            suspended = await self._post(f"{what}/suspend", {"reason": "for the measurement"})
+            if "position" in suspended:
+                self._stopped.append(what)
 
 
 def _client_of_tokens(parties: Parties, chance: random.Random) -> str:
