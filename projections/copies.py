@@ -7,6 +7,7 @@ never half of one.
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 from psycopg import Connection, sql
@@ -48,14 +49,15 @@ def copy_as_of(
     *,
     piece: int = PIECE,
     free_bytes: FreeBytes = plenty,
+    folder: Path | None = None,
     progress: OnProgress = no_progress,
 ) -> Copy:
     """Make the copy as of a position, or of the last one recorded at or before an instant; it takes the place of a former one.
 
-    InvalidInput for what is not in the log; ReplayRunning, NoRoom, FoldFailed, SwapBlocked as for a replay.
+    InvalidInput for what is not in the log; what is archived, and what else is refused, is as for a replay.
     """
     began = time.monotonic()
-    with building(conninfo, free_bytes) as both:
+    with building(conninfo, free_bytes, folder) as both:
         connection = both.first
         position, recorded_at = _find(connection, moment)
         catch_up(lambda: position, both.fold, 0, piece, progress)

@@ -12,6 +12,7 @@ from psycopg import Connection, sql
 from psycopg.rows import TupleRow
 
 from ledger.errors import LedgerError
+from projections.archive_reading import refuse_without_archives
 from projections.replay import (
     PATIENCE_SECONDS,
     PIECE,
@@ -53,14 +54,15 @@ def go_back(
     """Put the views before the last replay in place of the live ones, which take theirs. Reads and appends go on meanwhile.
 
     Whenever it fails or is stopped, the live views are as they were, and the next run goes on from there.
-    NothingToGoBackTo; FoldsTooOld; ReplayRunning; FoldFailed; SwapBlocked.
+    NothingToGoBackTo; FoldsTooOld; ArchiveNeeded for what was archived since; ReplayRunning; FoldFailed; SwapBlocked.
     """
     began = time.monotonic()
     with maintenance(conninfo) as connection:
         if not tables_of(connection, PREVIOUS):
             raise NothingToGoBackTo("there are no views to go back to: the next replay keeps those of before as views_previous")
-        fold_range = partial(_fold, connection)
-        folded = catch_up(partial(head_of, connection), fold_range, _folded(connection), piece, progress)
+        fold_range, folded = partial(_fold, connection), _folded(connection)
+        refuse_without_archives(connection, folded + 1)
+        folded = catch_up(partial(head_of, connection), fold_range, folded, piece, progress)
         swapped = put_in_place(connection, PREVIOUS, fold_range, folded, patience_seconds=patience_seconds, progress=progress)
         return ReplayReport(swapped.head, time.monotonic() - began, swapped.held_seconds, swapped.tried)
 

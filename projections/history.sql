@@ -21,5 +21,5 @@ $$;
 CREATE VIEW history AS
   SELECT e.position, e.stream, e.version, e.type, upcast_version(e.type, e.schema_version) AS schema_version,
       upcast(e.type, e.schema_version, e.payload) AS payload, e.metadata, e.recorded_at, e.schema_version AS recorded_schema_version
-    FROM ledger.events e;
+    FROM events e; -- of the log, or of a piece of an archive (archive_reading.py): what the search path finds
 GRANT SELECT ON history TO ledger_service;

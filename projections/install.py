@@ -67,9 +67,20 @@ def install_views(connection: Connection[TupleRow], schema: str) -> None:
     connection.execute(sql.SQL(KNOWN_EVENTS).format(sorted(EVENT_TYPES)))
 
 
-def with_views(connection: Connection[TupleRow], schema: str) -> None:
-    """Let unqualified names mean the views and folds of `schema`, for the rest of the caller's transaction."""
-    connection.execute(sql.SQL("SET LOCAL search_path = {}, ledger, pg_temp").format(sql.Identifier(schema)))
+def install_history(connection: Connection[TupleRow], schema: str) -> None:
+    """Make this release's view `history` over the table `events` that `schema` has, inside the caller's transaction."""
+    with_views(connection, schema)
+    connection.execute(_script(HERE / "history.sql"))
+
+
+def with_views(connection: Connection[TupleRow], schema: str, source: str | None = None) -> None:
+    """Let unqualified names mean the views and folds of `schema`, for the rest of the caller's transaction.
+
+    `source`: a schema whose `history` is read in the place of the log's.
+    """
+    schemas = [schema, "ledger", "pg_temp"] if source is None else [source, schema, "ledger", "pg_temp"]
+    path = sql.SQL(", ").join(map(sql.Identifier, schemas))
+    connection.execute(sql.SQL("SET LOCAL search_path = {}").format(path))
 
 
 def _script(path: Path) -> bytes:

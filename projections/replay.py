@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 import psycopg
@@ -19,6 +20,7 @@ from psycopg import Connection, sql
 from psycopg.rows import TupleRow
 
 from ledger.errors import LedgerError
+from projections.archive_reading import Archives, archives
 from projections.install import install_views, with_views
 
 LIVE: Final = "views"
@@ -98,18 +100,6 @@ class NoRoom(LedgerError):
         self.free = free
 
 
-class LogIsArchived(LedgerError):
-    """The log begins at `edge`: what is left of it makes other views than the whole."""
-
-    code = "log_is_archived"
-
-    def __init__(self, edge: int) -> None:
-        super().__init__(
-            f"the events before position {edge:,} are archived: views made of the others would want what they said"
-        )
-        self.edge = edge
-
-
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a step is: `done` of `total` positions (of views, when comparing) after `seconds` of it."""
@@ -186,6 +176,7 @@ def replay(
     piece: int = PIECE,
     patience_seconds: float = PATIENCE_SECONDS,
     free_bytes: FreeBytes = plenty,
+    folder: Path | None = None,
     progress: OnProgress = no_progress,
 ) -> ReplayReport:
     """Fold the whole log with this release's files into fresh views and swap them for the live ones.
@@ -193,10 +184,12 @@ def replay(
     Appends and single-statement reads go on all the while; both wait a moment at the swap. The former views stay as
     `views_previous`, no longer folded, until the next replay. Whatever else in the database depends on a view goes with
     them. Killed or failed at any point, the live views are as they were and the next run starts afresh.
-    ReplayRunning; LogIsArchived; NoRoom; FoldFailed; SwapBlocked when the live views were in use for `patience_seconds`.
+    What is archived is read from `folder`.
+    ReplayRunning; NoRoom; ArchiveNeeded; ArchiveRefused; FoldFailed; SwapBlocked when the live views were in use for
+    `patience_seconds`.
     """
     began = time.monotonic()
-    with building(conninfo, free_bytes) as both:
+    with building(conninfo, free_bytes, folder) as both:
         connection = both.first
         folded = catch_up(partial(head_of, connection), both.fold, 0, piece, progress)
         both.analyze()
@@ -234,9 +227,12 @@ def maintenance(conninfo: str) -> Iterator[Connection[TupleRow]]:
 class Building:
     """The views of this release as they are made in NEXT, over two sessions: each folds its group of the views."""
 
-    def __init__(self, first: Connection[TupleRow], second: Connection[TupleRow], beside: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, first: Connection[TupleRow], second: Connection[TupleRow], beside: ThreadPoolExecutor, archives: Archives
+    ) -> None:
         self.first = first
         self.second = second
+        self._archives = archives
         self._beside = beside
 
     def together(self, one: Callable[[], T], other: Callable[[], T]) -> tuple[T, T]:
@@ -249,10 +245,12 @@ class Building:
         return done, beside.result()
 
     def fold(self, first: int, last: int) -> None:
-        """Fold a range, in a transaction for each group of the views. FoldFailed."""
-        self.together(
-            partial(fold, self.first, NEXT, first, last, GROUPS[:1]), partial(fold, self.second, NEXT, first, last, GROUPS[1:])
-        )
+        """Fold a range, in a transaction for each group of the views. FoldFailed, ArchiveRefused."""
+        for source, begin, end in self._archives.ranges(first, last):
+            self.together(
+                partial(fold, self.first, NEXT, begin, end, GROUPS[:1], source),
+                partial(fold, self.second, NEXT, begin, end, GROUPS[1:], source),
+            )
 
     def analyze(self) -> None:
         """Let the planner know what was made."""
@@ -261,15 +259,18 @@ class Building:
 
 
 @contextlib.contextmanager
-def building(conninfo: str, free_bytes: FreeBytes) -> Iterator[Building]:
+def building(conninfo: str, free_bytes: FreeBytes, folder: Path | None) -> Iterator[Building]:
     """Make NEXT afresh, empty, where there is room for it; what is left of it when the caller fails is dropped.
 
-    ReplayRunning; LogIsArchived; NoRoom; SwapBlocked when what a former run left in NEXT is in use.
+    `folder`: of the archives. ReplayRunning; NoRoom; SwapBlocked when what a former run left in NEXT is in use; ArchiveNeeded
+    and ArchiveRefused.
     """
-    with maintenance(conninfo) as connection, session(conninfo) as second, ThreadPoolExecutor(1) as beside:
-        edge = connection.execute("SELECT min(p.from_position) FROM ledger.partitions p").fetchone()
-        if edge is not None and edge[0] > 1:
-            raise LogIsArchived(edge[0])
+    with (
+        maintenance(conninfo) as connection,
+        session(conninfo) as second,
+        ThreadPoolExecutor(1) as beside,
+        archives(connection, folder) as archived,
+    ):
         drop_patiently(connection, NEXT)
         needed, free = ROOM * _size_of(connection, LIVE), free_bytes()
         if free is None or free < needed:
@@ -277,7 +278,7 @@ def building(conninfo: str, free_bytes: FreeBytes) -> Iterator[Building]:
         try:
             with connection.transaction():
                 install_views(connection, NEXT)
-            yield Building(connection, second, beside)
+            yield Building(connection, second, beside, archived)
         except BaseException:
             # A full disk is freed at once. Whoever was killed leaves it to the next run.
             with contextlib.suppress(psycopg.Error, SwapBlocked):
@@ -291,14 +292,21 @@ def head_of(connection: Connection[TupleRow]) -> int:
     return int(row[0]) if row else 0
 
 
-def fold(connection: Connection[TupleRow], schema: str, first: int, last: int, groups: Sequence[str] | None = None) -> None:
+def fold(
+    connection: Connection[TupleRow],
+    schema: str,
+    first: int,
+    last: int,
+    groups: Sequence[str] | None = None,
+    source: str | None = None,
+) -> None:
     """Fold first .. last (both inclusive) into `schema`, in a transaction (a savepoint inside the caller's). FoldFailed.
 
-    Every view, or those of some groups.
+    Every view, or those of some groups; from the log, or from the `history` of the schema `source`.
     """
     try:
         with connection.transaction():
-            with_views(connection, schema)
+            with_views(connection, schema, source)
             if groups is None:
                 connection.execute("SELECT fold(%s, %s)", (first, last))
             else:

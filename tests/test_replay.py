@@ -14,7 +14,6 @@ from ledger.log import append
 from projections.install import install_views
 from projections.replay import (
     FoldFailed,
-    LogIsArchived,
     NoRoom,
     Progress,
     ReplayRunning,
@@ -268,15 +267,6 @@ def test_a_replay_does_not_begin_without_room_for_the_views_twice(installed: Dat
     assert (contents(installed), contents(installed, "views_previous")) == before
     assert schemas(installed) == {"ledger", "views", "views_previous"}
     replay(installed.ledger_owner, free_bytes=lambda: 2 * size)
-
-
-def test_a_log_that_is_archived_in_part_is_not_replayed_from_the_rest(installed: Database) -> None:
-    record(installed)
-    tamper(installed, "UPDATE ledger.partitions SET from_position = 7 WHERE from_position = 1")
-    before = contents(installed)
-    with pytest.raises(LogIsArchived, match="before position 7 are archived"):
-        replay(installed.ledger_owner)
-    assert contents(installed) == before
 
 
 def test_what_a_killed_run_left_is_room_again_before_it_is_measured(installed: Database) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from api.cli.options import Function
 from api.cli.tour import tour
 
 if TYPE_CHECKING:
@@ -71,6 +72,17 @@ class Moment(click.ParamType[int | datetime]):
             self.fail("a position, or an instant as in 2030-01-31T12:00:00Z", param, ctx)
 
 
+def archives_option(function: Function) -> Function:
+    """--archives, for what reads the log from its beginning."""
+    return click.option(
+        "--archives",
+        "folder",
+        metavar="FOLDER",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Where `token-ledger archive` put the files; needed once something is archived.",
+    )(function)
+
+
 @click.command("replay")
 @click.option(
     "--to", "moment", metavar="POSITION|INSTANT", type=Moment(), help="Make a scratch copy as of then, and nothing else."
@@ -82,7 +94,8 @@ class Moment(click.ParamType[int | datetime]):
     type=click.IntRange(min=0),
     help="How much is free on the disk of the database; needed with TOKEN_LEDGER_DATABASE_URL, whose disk cannot be seen.",
 )
-def replay(moment: int | datetime | None, drop_copy: bool, back: bool, free_bytes: int | None) -> None:
+@archives_option
+def replay(moment: int | datetime | None, drop_copy: bool, back: bool, free_bytes: int | None, folder: Path | None) -> None:
     """Build the views anew from the log beside the live ones, then swap them in.
 
     Decisions and changes go on meanwhile. It begins when twice the size of the views is free on the disk.
@@ -101,24 +114,25 @@ def replay(moment: int | datetime | None, drop_copy: bool, back: bool, free_byte
 
     with maintained(settings) as owner:
         if moment is not None:
-            sys.exit(copy_command(owner, moment, free_bytes=free))
+            sys.exit(copy_command(owner, moment, free_bytes=free, folder=folder))
         if drop_copy:
             sys.exit(drop_copy_command(owner))
-        sys.exit(back_command(owner) if back else replay_command(owner, free_bytes=free))
+        sys.exit(back_command(owner) if back else replay_command(owner, free_bytes=free, folder=folder))
 
 
 @click.command("verify")
 @click.option(
     "--rate", type=click.IntRange(min=1), metavar="EVENTS_PER_SECOND", help="Read no faster than that, beside a busy server."
 )
-def verify(rate: int | None) -> None:
+@archives_option
+def verify(rate: int | None, folder: Path | None) -> None:
     """Fold the log into a scratch copy and compare it with the live views, row by row; 1 when anything differs."""
     from api.cli.maintenance import verify_command
     from api.server import maintained
     from ledger.settings import load_settings
 
     with maintained(load_settings()) as owner:
-        sys.exit(verify_command(owner, rate=rate))
+        sys.exit(verify_command(owner, rate=rate, folder=folder))
 
 
 @click.command("archive")

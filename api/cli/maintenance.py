@@ -28,14 +28,16 @@ WHY = {
 }
 
 
-def replay_command(owner_conninfo: str, console: Console | None = None, *, free_bytes: FreeBytes = plenty) -> int:
+def replay_command(
+    owner_conninfo: str, console: Console | None = None, *, free_bytes: FreeBytes = plenty, folder: Path | None = None
+) -> int:
     """Replay the log into fresh views and put them in place of the live ones; answer the exit status.
 
     Raises what `replay` raises: the live views are then as they were.
     """
     console = console or Console()
     with _bars(console) as bars:
-        report = replay(owner_conninfo, free_bytes=free_bytes, progress=_show(bars))
+        report = replay(owner_conninfo, free_bytes=free_bytes, folder=folder, progress=_show(bars))
     rate = report.events / report.seconds if report.seconds else 0.0
     console.print(
         f"{report.events:,} events replayed in {report.seconds:.1f} s ({rate:,.0f}/s); "
@@ -64,12 +66,17 @@ def back_command(owner_conninfo: str, console: Console | None = None) -> int:
 
 
 def copy_command(
-    owner_conninfo: str, moment: int | datetime, console: Console | None = None, *, free_bytes: FreeBytes = plenty
+    owner_conninfo: str,
+    moment: int | datetime,
+    console: Console | None = None,
+    *,
+    free_bytes: FreeBytes = plenty,
+    folder: Path | None = None,
 ) -> int:
     """Make the scratch copy as of then; answer the exit status. Raises what `copy_as_of` raises."""
     console = console or Console()
     with _bars(console) as bars:
-        copy = copy_as_of(owner_conninfo, moment, free_bytes=free_bytes, progress=_show(bars))
+        copy = copy_as_of(owner_conninfo, moment, free_bytes=free_bytes, folder=folder, progress=_show(bars))
     console.print(
         f"The views as of position {copy.position:,}, recorded at {rfc3339(copy.recorded_at)}, are in the schema {COPY} "
         f"({copy.seconds:.1f} s). `token-ledger replay --drop-copy` drops it.",
@@ -119,14 +126,16 @@ def archive_command(
     return 0
 
 
-def verify_command(owner_conninfo: str, console: Console | None = None, *, rate: int | None = None) -> int:
+def verify_command(
+    owner_conninfo: str, console: Console | None = None, *, rate: int | None = None, folder: Path | None = None
+) -> int:
     """Compare the live views and the log's own tables with the log; answer the exit status: 1 where anything differs.
 
-    `rate`: at most so many events a second.
+    `rate`: at most so many events a second. `folder`: of the archives, also above.
     """
     console = console or Console()
     with _bars(console) as bars:
-        report = verify(owner_conninfo, rate=rate, progress=_show(bars))
+        report = verify(owner_conninfo, rate=rate, folder=folder, progress=_show(bars))
     if report.clean:
         console.print(f"{report.events:,} events verified in {report.seconds:.1f} s: the views are what the log says.")
         return 0
