@@ -36,7 +36,7 @@ class Verification:
 @dataclass(frozen=True, slots=True)
 class Health:
     """The head of the log, when it was recorded (None: an empty log), and now; the last verification there was; whether a
-    replay or a verification is running."""
+    replay, a verification or an archiving is at work."""
 
     position: int
     recorded_at: datetime | None

@@ -171,6 +171,10 @@ def test_a_log_of_the_release_before_reads_the_same_after_install_replay_and_swa
 
         # And what is recorded from now on has its reason, beside what was recorded before.
         _cut_off_with_a_reason(admin, {"subjects": ann.subject_id, "clients": app.name, "apis": api})
+        # Also what a server of the release before records meanwhile.
+        record_at(service, [AsItWas(service, "subject", of["subject"])])  # type: ignore[list-item]
+        (late,) = ok(admin.get("/v1/audit/events", params={"limit": 1}))["events"]
+        assert (late["schema_version"], late["recorded_schema_version"], late["payload"]["reason"]) == (2, 1, None)
     assert verify(own_ledger.owner).clean
 
 

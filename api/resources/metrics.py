@@ -53,7 +53,7 @@ def _of_the_log(health: Health) -> Iterator[Metric]:
     gauges: list[tuple[str, str, float]] = [
         ("log_position", "The last position of the log.", health.position),
         ("log_age_seconds", "How long ago the last event was recorded.", age),
-        ("maintenance_running", "1 while a replay or a verification is at work.", health.maintained),
+        ("maintenance_running", "1 while a replay, a verification or an archiving is at work.", health.maintained),
     ]
     last = health.verification
     if last is not None:
