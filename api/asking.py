@@ -285,6 +285,11 @@ async def authorize(req: Request, service: Service) -> Caller:
     return _caller(answered, allowed=answered.decision.allowed)
 
 
+async def allowed(req: Request, service: Service, asked: Sequence[tuple[str, str]]) -> list[bool]:
+    """Answer of each method and path of the management API whether the token of this request may call it."""
+    return [one.decision.allowed for one in await decide_accesses(service, bearer_of(req), _LEDGER, asked)]
+
+
 async def authenticate(req: Request, service: Service) -> Caller:
     """Answer who calls with a token that stands for the API `ledger`, whatever its rules: for one's own things."""
     answered = await decide_access(service, bearer_of(req), _LEDGER, req.method, "/v1/me")

@@ -56,6 +56,7 @@ _OPERATIONS: Final = (
     "/v1/clients/{name}/reinstate",
     "/v1/clients/{name}/revoke-tokens",
     "/v1/revocations",
+    "/v1/audit/blast-radius",
     "/v1/keys/{key_id}/revoke",
     "/v1/lockouts/{lockout_id}/unlock",
 )

@@ -30,6 +30,7 @@ from ledger.blast_radius import (
     Users,
 )
 from ledger.keys import AFTER_THE_LAST
+from ledger.undoing import Stream
 from projections.archived import refuse_archived_events, refuse_events
 from projections.audit import Connection, Filters, Span, read_events
 from projections.revocations import not_dead
@@ -42,6 +43,7 @@ STEPS: Final = 10
 # Of the payloads of all lines as PostgreSQL stores them.
 MAX_BYTES: Final = 32_000_000
 EVENTS_AT_ONCE: Final = 200
+STREAMS_AT_ONCE: Final = 20
 
 Asked = TypeVar("Asked", bound=Question)
 
@@ -154,6 +156,18 @@ LEFT JOIN LATERAL (SELECT jsonb_build_object('grants', v.grants, 'api_ids', v.ap
 ORDER BY h.position
 """
 
+# The events of streams themselves among what concerns them, after a position; and of how much was looked at. Null: archived.
+STREAMS: Final = """
+SELECT k.stream, e.looked_at, h.position, h.stream, h.version, h.type, h.payload, h.metadata, h.recorded_at, NULL
+FROM unnest(%(streams)s::uuid[]) AS k(stream)
+CROSS JOIN LATERAL (SELECT n.position, count(*) OVER () AS looked_at FROM (SELECT v.position FROM views.audit_entries v
+    WHERE v.entity_id = k.stream AND v.position > %(after)s::bigint AND v.position <= %(last)s::bigint
+    ORDER BY v.position DESC LIMIT %(scanned)s::integer) AS n) AS e
+LEFT JOIN LATERAL (SELECT v.* FROM views.history v WHERE v.position = e.position LIMIT 1) AS h ON true
+WHERE h.position IS NULL OR h.stream = k.stream AND h.type NOT IN ('token_issued', 'token_rotated')
+ORDER BY k.stream, e.position
+"""
+
 
 class RecordedEvent(NamedTuple):
     """An event where the log has it; `before`: ledger/blast_radius.py."""
@@ -175,6 +189,30 @@ async def read_closure(connection: Connection, start: Start, position: int, api_
     while questions:
         questions = closure.take(await reader.answer(questions))
     return closure
+
+
+async def read_streams(connection: Connection, streams: Sequence[UUID], position: int) -> dict[UUID, Stream]:
+    """Answer streams up to a position, without issues and rotations."""
+    found: dict[UUID, list[RecordedEvent]] = {stream: [] for stream in streams}
+    cut: set[UUID] = set()
+    for at in range(0, len(streams), STREAMS_AT_ONCE):
+        some = list(streams[at : at + STREAMS_AT_ONCE])
+        parameters = {"streams": some, "after": Int8(0), "last": Int8(position), "scanned": Int8(SCANNED)}
+        for stream, looked_at, *event in await (await connection.execute(STREAMS, parameters)).fetchall():
+            if event[0] is not None:
+                found[stream].append(RecordedEvent(*event))
+            if event[0] is None or looked_at == SCANNED:
+                cut.add(stream)
+    return {stream: Stream(events, stream not in cut) for stream, events in found.items()}
+
+
+async def read_changed_since(connection: Connection, stream: UUID, position: int, correlation_id: UUID) -> int | None:
+    """Answer where a stream was first changed after a position by a command of another correlation, or None; as above."""
+    parameters = {"streams": [stream], "after": Int8(position), "last": Int8(2**62), "scanned": Int8(SCANNED)}
+    rows = await (await connection.execute(STREAMS, parameters)).fetchall()
+    events = (RecordedEvent(*event) for _, _, *event in rows if event[0] is not None)
+    others = [event.position for event in events if event.metadata["correlation_id"] != str(correlation_id)]
+    return min(others, default=None)
 
 
 class _Reader:

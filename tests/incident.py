@@ -353,3 +353,16 @@ def lines_of(http: httpx.Client, query: Mapping[str, Any], limit: int = 1000) ->
         if page["next"] is None:
             return
         asked |= {"as_of_position": page["as_of_position"], "cursor": page["next"]}
+
+
+def take_back(http: httpx.Client, query: Mapping[str, Any], **members: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Take an incident back as its plan says; answer the plan, and what became of each of its steps."""
+    plan = ok(http.get("/v1/audit/blast-radius", params=query))
+    body = {**query, "as_of_position": plan["as_of_position"], "plan_id": plan["plan_id"], **members}
+    taken: list[dict[str, Any]] = []
+    while True:
+        answer = ok(http.post("/v1/audit/blast-radius", json=body))
+        taken += answer["steps"]
+        if answer["done"]:
+            return plan, taken
+        body["cursor"] = answer["next"]

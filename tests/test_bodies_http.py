@@ -51,6 +51,19 @@ REVOCATION = {
     "cursor": "1.00000000-0000-0000-0000-000000000000",
     "limit": 10,
 }
+TAKING_BACK = {
+    "token_id": str(uuid4()),
+    "actor_id": str(uuid4()),
+    "key_id": str(uuid4()),
+    "from_position": 1,
+    "to_position": 2,
+    "from_time": "2030-01-01T00:00:00Z",
+    "to_time": "2030-01-02T00:00:00Z",
+    "as_of_position": 1,
+    "plan_id": str(uuid4()),
+    "reason": "incident",
+    "cursor": "50",
+}
 PROFILE = {"username": "ann", "display_name": "Ann", "email": "ann@example.com"}
 NAMED = {"name": "script", "apis": ["ledger"], "scope": "direct", "lifetime_seconds": 60}
 
@@ -106,6 +119,7 @@ BODIES: Mapping[tuple[str, str], Taken] = {
     ("POST", "/v1/tokens/{token_id}/reinstate"): Taken(BECAUSE, optional=True),
     ("POST", "/v1/tokens/{token_id}/revoke"): Taken(BECAUSE, optional=True),
     ("POST", "/v1/revocations"): Taken(REVOCATION, ("filter",)),
+    ("POST", "/v1/audit/blast-radius"): Taken(TAKING_BACK, ("as_of_position", "plan_id")),
     ("POST", "/v1/families/{family_id}/suspend"): Taken(SUSPENSION, ("reason",)),
     ("POST", "/v1/families/{family_id}/reinstate"): Taken(BECAUSE, optional=True),
     ("POST", "/v1/families/{family_id}/revoke"): Taken(BECAUSE, optional=True),
@@ -116,7 +130,12 @@ BODIES: Mapping[tuple[str, str], Taken] = {
     ("POST", "/v1/lockouts/{lockout_id}/unlock"): Taken({}, optional=True),
 }
 # Their answer is worth something once, or they are repeated under a secret that is not kept, or under the id of a plan.
-NOT_REPEATABLE = {("POST", "/login"), ("PUT", "/v1/me/password"), ("POST", "/v1/revocations")}
+NOT_REPEATABLE = {
+    ("POST", "/login"),
+    ("PUT", "/v1/me/password"),
+    ("POST", "/v1/revocations"),
+    ("POST", "/v1/audit/blast-radius"),
+}
 
 
 def every_endpoint_but(left_out: Collection[tuple[str, str]]) -> pytest.MarkDecorator:

@@ -332,6 +332,27 @@ def test_tokens_are_revoked_in_bulk_as_listed_when_it_is_meant(terminal: Termina
     assert "POSITION.ID" in terminal.refused(*chosen, "--plan", "7", status=2)
 
 
+def test_an_incident_is_taken_back_as_it_was_listed_when_it_is_meant(terminal: Terminal, world: World) -> None:
+    start = ("audit", "blast-radius", "--token-id", world.token_id)
+    listed = terminal.run(*start)
+    (line,) = listed.stdout.splitlines()
+    position, _, edge, _, what, _, about, _, undo = line.split("\t")
+    assert (edge, what, about) == ("start", "token_issued", f"token:{world.token_id}")
+    assert undo == f"revoke token {world.token_id}"
+    assert listed.stderr.startswith("1 events as of position ")
+    assert terminal.run(*start, "--revoke", stdin="n\n").exit_code == 1
+    assert terminal.members("token", "show", world.token_id)["state"] == "active"
+    done = terminal.run(*start, "--revoke", "--reason", "leaked", stdin="y\n")
+    assert done.stdout.splitlines()[-1].split("\t")[:5] == [position, "revoke", "token", world.token_id, "done"]
+    assert terminal.members("token", "show", world.token_id)["status_reason"] == "leaked"
+    named = re.search(r"Plan (\d+\.[-0-9a-f]{36}): 1 steps\.\n", done.stderr)
+    assert named
+    (again,) = terminal.objects(*start, "--revoke", "--yes", "--plan", named[1], "--json")
+    assert again["outcome"] == "nothing"
+    elsewhere = (*start, "--from-position", "2")
+    assert "another start" in terminal.refused(*elsewhere, "--revoke", "--yes", "--plan", named[1], status=2)
+
+
 def test_a_rule_is_withdrawn_as_it_was_granted(terminal: Terminal, world: World) -> None:
     terminal.done("subject", "grant-rules", world.person.username, world.api, "allow GET /own", "deny * /own/not")
     terminal.done("subject", "withdraw-rules", world.person.username, world.api, "allow get /own")

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import click
 
-from api.cli.calling import MAX_PAGE, Call, calls, given
+from api.cli.calling import MAX_PAGE, Call, Endpoint, calls, given
 from api.cli.connection import Unreachable
-from api.cli.options import page_options, then_options
+from api.cli.options import Plan, page_options, plan_option, reason_option, then_options
 from api.cli.output import escaped
 from api.cli.questions import NO
 
@@ -19,7 +19,9 @@ CHANGE_COLUMNS: Final = ("after_position", "before_position", "kind", "id", "wha
 CHANGED_KINDS: Final = ("token", "family", "subject", "subject_rules", "client", "api", "role", "key")
 ABLE_COLUMNS: Final = ("subject_id", "kind", "rule")
 ENTRY_COLUMNS: Final = ("position", "instant", "who", "what", "about", "why", "after")
-LINE_COLUMNS: Final = ("position", "instant", "edge", "from", "what", "who", "about", "why")
+LINE_COLUMNS: Final = ("position", "instant", "edge", "from", "what", "who", "about", "why", "undo")
+STEP_COLUMNS: Final = ("takes_back", "verb", "kind", "id", "outcome", "position")
+BLAST_RADIUS: Final = "/v1/audit/blast-radius"
 
 # How long the server is asked to wait for an event, and how long is waited for a server.
 WAIT_SECONDS: Final = 25
@@ -170,17 +172,49 @@ def decision(call: Call, **question: str | int | None) -> None:
 @click.option("--to-position", type=int, metavar="P", help="Where an interval ends.")
 @click.option("--to-time", metavar="INSTANT", help="The same by time: before it.")
 @click.option("--as-of-position", type=int, metavar="P", help="As it was at this position of the log.")
+@click.option("--revoke", is_flag=True, help="Take it back after it was listed: by new events only, as the list says.")
+@plan_option
+@click.option("--yes", is_flag=True, help="With --revoke: neither list nor ask.")
+@reason_option
 @page_options
-@calls("GET", "/v1/audit/blast-radius", columns=LINE_COLUMNS)
-def blast_radius(call: Call, actor: str | None, limit: int | None, cursor: str | None, **start: Any) -> None:
+@calls("GET", BLAST_RADIUS, columns=LINE_COLUMNS, also=Endpoint("POST", BLAST_RADIUS))
+def blast_radius(
+    call: Call,
+    actor: str | None,
+    limit: int | None,
+    cursor: str | None,
+    revoke: bool,
+    plan: Plan | None,
+    yes: bool,
+    reason: str | None,
+    **start: Any,
+) -> None:
     """List everything that a leaked token, a rogue actor, a bad key or an interval led to, and by which edge from where.
+
+    The last column says how it would be taken back; with --revoke it is, exactly so, after a question. A run that was cut off
+    goes on with the same start and the --plan that it named.
 
     \b
     token-ledger audit blast-radius --token-id 0195f4a0-... --from-time 2030-01-31T12:00:00Z
-    token-ledger audit blast-radius --actor mallory
+    token-ledger audit blast-radius --actor mallory --from-position 40100 --revoke --reason 'incident 17'
     """
+    if revoke and (limit is not None or cursor is not None):
+        raise click.UsageError("what is taken back is the whole plan: no --limit and no --cursor")
     query = given(actor_id=None if actor is None else call.subject_id(actor), **start)
-    call.rows(_lines(call, query, limit, cursor))
+    if plan is not None:
+        query["as_of_position"] = plan.as_of_position
+    if not (revoke and yes):
+        call.rows(_lines(call, query, limit, cursor))
+    if not revoke:
+        return
+    first = call(query={**query, "limit": 1})
+    if plan is not None and plan.plan_id != first["plan_id"]:
+        raise click.UsageError("--plan is of another start")
+    body = query | given(as_of_position=first["as_of_position"], plan_id=first["plan_id"], reason=reason)
+    click.echo(f"Plan {first['as_of_position']}.{first['plan_id']}: {first['steps']} steps.", err=True)
+    if first["steps"] and not yes:
+        click.confirm("Take these back?", abort=True, err=True)
+    call.rows(_steps(call, body), STEP_COLUMNS)
 
 
 def _lines(call: Call, query: dict[str, Any], limit: int | None, cursor: str | None) -> Iterator[Sequence[dict[str, Any]]]:
@@ -188,11 +222,33 @@ def _lines(call: Call, query: dict[str, Any], limit: int | None, cursor: str | N
     page: dict[str, Any] = {}
     for page in call.pages("lines", query, limit=limit, cursor=cursor):
         query["as_of_position"] = page["as_of_position"]
-        yield page["lines"]
+        if call.output.as_json:
+            yield page["lines"]
+        else:
+            besides = [{"position": None, "undo": _told(step)} for step in page["undo_besides"]]
+            yield [*({**line, "undo": ", ".join(map(_told, line["undo"]))} for line in page["lines"]), *besides]
     for left in page["left_out"]:
         whose = "the start" if left["from"] is None else f"position {left['from']}"
         click.echo(f"Not to the end: {left['edge']} from {whose}.", err=True)
     click.echo(f"{page['count']} events as of position {page['as_of_position']}.", err=True)
+
+
+def _told(step: Mapping[str, Any]) -> str:
+    """Answer a step in a few words."""
+    if step["verb"] == "none":
+        return f"left: {step['why']}"
+    may = "" if step["may"] else " (not allowed)"
+    return f"{step['verb'].replace('_', ' ')} {step['kind']} {step['id']}{may}"
+
+
+def _steps(call: Call, body: dict[str, Any]) -> Iterator[Sequence[dict[str, Any]]]:
+    """Take a plan back to its end, and answer what became of its steps."""
+    while True:
+        answer = call.also(body)
+        yield answer["steps"]
+        if answer["done"]:
+            return
+        body["cursor"] = answer["next"]
 
 
 @audit_group.command("who-could")

@@ -31,10 +31,12 @@ FIND_SUBJECT: Final = Endpoint("GET", "/v1/subjects")
 
 
 class Said(NamedTuple):
-    """What is said above a command: its endpoint, and for a listing the columns of a table and of plain lines."""
+    """What is said above a command: its endpoint, for a listing the columns of a table and of plain lines, and `also` the
+    endpoint that does what was listed, where the same command does that too."""
 
     endpoint: Endpoint
     columns: tuple[str, ...]
+    also: Endpoint | None = None
 
 
 _said: dict[Callable[..., None], Said] = {}
@@ -51,7 +53,7 @@ class Call:
     def __init__(self, connection: Connection, said: Said, output: Output, idempotency_key: str | None = None) -> None:
         self.connection = connection
         self.output = output
-        self._endpoint, self._columns = said
+        self._endpoint, self._columns, self._also = said
         self._headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
 
     def __call__(
@@ -66,6 +68,11 @@ class Call:
         """Call the endpoint, `path` in the places of its route, and answer what it answers. Parameters that are None are left
         out. Raises what `Connection.ask` raises."""
         return self._ask(self._endpoint, path, query=query, body=body, form=form, headers=self._headers, who=who)
+
+    def also(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Call the endpoint that does what was listed."""
+        assert self._also is not None
+        return self._ask(self._also, {}, body=body)
 
     def show(self, answer: Mapping[str, Any]) -> None:
         """Print one thing."""
@@ -84,9 +91,9 @@ class Call:
         pages = self.pages(member, query or {}, limit=limit, cursor=cursor, **path)
         self.rows(page[member] for page in pages)
 
-    def rows(self, pages: Iterable[Sequence[Row]]) -> None:
-        """Print the items of pages."""
-        self.output.rows(pages, self._columns)
+    def rows(self, pages: Iterable[Sequence[Row]], columns: Sequence[str] | None = None) -> None:
+        """Print the items of pages; columns other than those of the listing where these are something else."""
+        self.output.rows(pages, self._columns if columns is None else columns)
 
     def pages(
         self, member: str, query: Mapping[str, object], *, limit: int | None = None, cursor: str | None = None, **path: str
@@ -163,15 +170,23 @@ class Call:
 
 
 def calls(
-    method: str, path: str, *, columns: Sequence[str] = (), prints: bool = True, repeatable: bool = False
+    method: str,
+    path: str,
+    *,
+    columns: Sequence[str] = (),
+    prints: bool = True,
+    repeatable: bool = False,
+    also: Endpoint | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Say which endpoint the command below calls, and the columns of a listing; give it its Call. Stands directly above the
     function.
 
+    `also`: the endpoint that does what this one lists, for a command that does it when told so.
+
     Adds the options every such command has: `--url`, `--json` where it `prints` something, and `--idempotency-key` where the
     endpoint takes one.
     """
-    said = Said(Endpoint(method, path), tuple(columns))
+    said = Said(Endpoint(method, path), tuple(columns), also)
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)

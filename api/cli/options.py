@@ -1,9 +1,11 @@
 """Arguments and options that commands have in common."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
+
+from api.cli.calling import is_id
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -68,3 +70,29 @@ def then_options(function: Function) -> Function:
 def confirmed(question: str) -> Callable[[Function], Function]:
     """Ask before what cannot be undone; --yes answers."""
     return click.confirmation_option("--yes", prompt=question, help="Do not ask whether it is meant.")
+
+
+class Plan(NamedTuple):
+    """A plan that a dry run has made."""
+
+    as_of_position: int
+    plan_id: str
+
+
+def plan_of(text: str | None) -> Plan | None:
+    """Answer a plan as it is named, or None; a usage error for what is none."""
+    if text is None:
+        return None
+    position, _, plan_id = text.partition(".")
+    if not (position.isascii() and position.isdigit() and len(position) <= 16 and is_id(plan_id)):
+        raise click.BadParameter("as it was named: POSITION.ID")
+    return Plan(int(position), plan_id)
+
+
+def plan_option(function: Function) -> Function:
+    """--plan, by which a run that was cut off goes on."""
+
+    def read(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Plan | None:
+        return plan_of(value)
+
+    return click.option("--plan", metavar="PLAN", callback=read, help="Go on with this one.")(function)

@@ -3,13 +3,13 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import click
 
 from api.cli.calling import MAX_PAGE, Call, calls, given, is_id
 from api.cli.clients import STRATEGIES
-from api.cli.options import page_options, reason_option, suspension_options
+from api.cli.options import Plan, page_options, plan_option, reason_option, suspension_options
 
 TOKEN_COLUMNS: Final = (
     "token_id",
@@ -25,13 +25,6 @@ TOKEN_COLUMNS: Final = (
 )
 KINDS: Final = ("access", "refresh")
 STATES: Final = ("active", "suspended", "revoked", "expired", "rotated")
-
-
-class Plan(NamedTuple):
-    """A plan of POST /v1/revocations."""
-
-    as_of_position: int
-    plan_id: str
 
 
 @click.group("token")
@@ -153,7 +146,7 @@ def revoke(call: Call, token_id: str, reason: str | None) -> None:
 @click.option("--issued-before", metavar="INSTANT", help="Whose issue was recorded before it (RFC 3339).")
 @reason_option
 @click.option("--dry-run", is_flag=True, help="List what would be revoked, and change nothing.")
-@click.option("--plan", metavar="PLAN", callback=lambda _context, _parameter, value: _plan(value), help="Go on with this one.")
+@plan_option
 @click.option("--yes", is_flag=True, help="Neither list nor ask.")
 @calls("POST", "/v1/revocations", columns=TOKEN_COLUMNS)
 def revoke_all(
@@ -181,15 +174,6 @@ def revoke_all(
     if first["count"] != 0 and not yes:
         click.confirm("Revoke these for good?", abort=True, err=True)
     call.show(_run(call, asked, first["count"]))
-
-
-def _plan(text: str | None) -> Plan | None:
-    if text is None:
-        return None
-    position, _, plan_id = text.partition(".")
-    if not (position.isascii() and position.isdigit() and len(position) <= 16 and is_id(plan_id)):
-        raise click.BadParameter("as it was named: POSITION.ID")
-    return Plan(int(position), plan_id)
 
 
 def _pages(call: Call, asked: Mapping[str, Any], page: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -140,7 +140,7 @@ class TokenKeys:
         identifier = _key_id(key_id)
         envelope = make_envelope(req, service, caller.actor)
         _, kept = await service.find(NOBODY)
-        spare = await self._spare(kept, identifier)
+        spare = await make_spare(service, kept, identifier)
         receipt = await carry_out(
             service,
             envelope,
@@ -156,13 +156,14 @@ class TokenKeys:
             "position": receipt.position,
         }
 
-    async def _spare(self, kept: Kept, key_id: UUID) -> Key | None:
-        """Make the key that comes in the place of this one, where no pending one can: of the same algorithm."""
-        key = kept.keys.get(key_id)
-        if key is None or key.status != "active" or any(k.use == key.use and k.status == "pending" for k in kept.keys.values()):
-            return None
-        spare_id = next_key_id(set(kept.keys), key_id)
-        return await make_key(self._service.pool, self._service.master, spare_id, key.algorithm, datetime.now(UTC))
+
+async def make_spare(service: Service, kept: Kept, key_id: UUID) -> Key | None:
+    """Make the key that comes in the place of this one, where no pending one can: of the same algorithm."""
+    key = kept.keys.get(key_id)
+    if key is None or key.status != "active" or any(k.use == key.use and k.status == "pending" for k in kept.keys.values()):
+        return None
+    spare_id = next_key_id(set(kept.keys), key_id)
+    return await make_key(service.pool, service.master, spare_id, key.algorithm, datetime.now(UTC))
 
 
 def _algorithm(kept: Kept, body: NewKey) -> str:

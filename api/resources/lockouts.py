@@ -61,12 +61,13 @@ class Lockouts:
         identifier = uuid_of(lockout_id)
         if identifier is None:
             raise UnknownLockout(lockout_id)
+        envelope = make_envelope(req, service, caller.actor)
         lockout = (await read_state(service.pool, Keys(lockouts=[identifier]))).state.lockouts.get(identifier)
         if lockout is None:
             raise UnknownLockout(lockout_id)
         receipt = await carry_out(
             service,
-            replace(make_envelope(req, service, caller.actor), causation=lockout.position),
+            replace(envelope, causation=lockout.position),
             Keys(lockouts=[identifier]),
             lambda state, now: lockouts.unlock(state, now, lockout_id=identifier),
         )
