@@ -253,6 +253,8 @@ async def _blast_radius(connection: Connection, keys: int) -> None:
     await connection.execute(blast_radius.CAUSED_BY, bounds | {"positions": [Int8(n) for n in range(1, keys + 1)]})
     await connection.execute(blast_radius.ACTS_WITH, bounds | {"token_ids": tokens, "afters": afters})
     await connection.execute(blast_radius.ISSUED_FROM, bounds | {"family_ids": families, "afters": afters})
+    streams = ids("subject", keys, of=SUBJECTS)
+    await connection.execute(blast_radius.STREAMS, bounds | {"streams": streams, "after": Int8(0)})
     await connection.execute(blast_radius.EVENTS, {"positions": [Int8(TOKENS - n) for n in range(keys)]})
     given = {"api_id": UUID(int=2), "role_id": None, "direct": False, "until": bounds["last"], "after": Int8(TOKENS // 2)}
     for token_id, family_id, subject_id in zip(tokens, families, ids("subject", keys, of=SUBJECTS), strict=True):
