@@ -2,12 +2,16 @@
 
 import asyncio
 import logging
+import os
+import signal
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 
 from api.counting import RequestCounts
 from api.event_answers import event_text
@@ -132,6 +136,18 @@ class Service:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 
+async def _end_on_another_log(reference: ReferenceKeeper, connection: AsyncConnection[TupleRow]) -> None:
+    """End this worker, for another one to begin anew, where its database is not what it was. LookupFailed.
+
+    What a worker keeps of a log that was restored to an earlier point is wrong, and not reference data alone. A restore ends
+    every connection, so that it is enough to look when one is made: before anything is answered, and at no cost later.
+    """
+    if not await reference.is_of(connection):
+        logger.error("the database was restored to an earlier point, or is another one: this worker ends, another begins")
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise LookupFailed("the database is not what it was")
+
+
 def make_service(settings: Settings, master: MasterKey, conninfo: str, requests: RequestCounts | None = None) -> Service:
     """Make the parts of a worker over `conninfo` (as ledger_service), not yet connected. `requests`: shared with the others."""
     ordinary = service_conninfo(conninfo, statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS, application_name="token-ledger")
@@ -152,7 +168,7 @@ def make_service(settings: Settings, master: MasterKey, conninfo: str, requests:
         pool=pool,
         appender=Appender(patient, on_recorded=feed.recorded),
         feed=feed,
-        lookup=Lookup(ordinary),
+        lookup=Lookup(ordinary, on_connected=lambda connection: _end_on_another_log(reference, connection)),
         states=StateReader(pool),
         reference=reference,
         keyring=Keyring(pool, master, settings.issuer_url()),

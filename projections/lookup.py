@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -101,7 +102,10 @@ class _Waiting:
 
 
 class Lookup:
-    """Looks tokens up, many in one query, over two connections of its own (made at `start`, after a fork)."""
+    """Looks tokens up, many in one query, over two connections of its own (made at `start`, after a fork).
+
+    `on_connected` is called with each before it is used; what it raises, those who wait get.
+    """
 
     def __init__(
         self,
@@ -111,12 +115,14 @@ class Lookup:
         max_batch_keys: int = MAX_BATCH_KEYS,
         max_waiting: int = MAX_WAITING,
         answer_seconds: float = ANSWER_SECONDS,
+        on_connected: Callable[[AsyncConnection[TupleRow]], Awaitable[None]] | None = None,
     ) -> None:
         self._conninfo = conninfo
         self._connections = connections
         self._max_batch_keys = max_batch_keys
         self._max_waiting = max_waiting
         self._answer_seconds = answer_seconds
+        self._on_connected = on_connected
         self._waiting: deque[_Waiting] = deque()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -207,12 +213,16 @@ class Lookup:
         self, connection: AsyncConnection[TupleRow] | None, token_ids: list[UUID]
     ) -> tuple[AsyncConnection[TupleRow], list[Found]]:
         """Look the tokens up; whatever goes wrong, a connection, the one made here too, is closed."""
+        fresh = False
         if connection is not None and is_closed(connection):
             await connection.close()
             connection = None
         if connection is None:
             connection = await connect(self._conninfo)
+            fresh = True
         try:
+            if fresh and self._on_connected is not None:
+                await self._on_connected(connection)
             return connection, await look_up(connection, token_ids)
         except BaseException:
             with contextlib.suppress(psycopg.Error):

@@ -36,8 +36,11 @@ SELECT
   (SELECT jsonb_agg(to_jsonb(x)) FROM (SELECT DISTINCT ON (v.role_id) v.* FROM views.roles v
     WHERE v.position > %(after)s AND v.position <= %(upto)s ORDER BY v.role_id, v.position DESC) AS x) AS roles,
   (SELECT jsonb_agg(to_jsonb(x)) FROM (SELECT DISTINCT ON (v.key_id) v.* FROM views.keys v
-    WHERE v.position > %(after)s AND v.position <= %(upto)s ORDER BY v.key_id, v.position DESC) AS x) AS keys
+    WHERE v.position > %(after)s AND v.position <= %(upto)s ORDER BY v.key_id, v.position DESC) AS x) AS keys,
+  (SELECT h.metadata ->> 'command_id' FROM views.history h WHERE h.position = %(upto)s) AS changed_by
 """
+# By which command the log has what it has at a position.
+CHANGED_BY: Final = "SELECT h.metadata ->> 'command_id' FROM views.history h WHERE h.position = %s"
 RULE_CHANGES: Final = """
 SELECT DISTINCT ON (v.role_id, v.rule_id) v.role_id, v.rule_id, v.effect, v.methods, v.path, v.min_clearance,
   v.withdrawn, v.position
@@ -134,6 +137,7 @@ class ReferenceKeeper:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._kept = Kept()
+        self._changed_by: str | None = None  # None: nothing is kept, or that event is archived
         self._advancing = asyncio.Lock()
 
     async def at(self, position: int) -> Kept | None:
@@ -147,13 +151,24 @@ class ReferenceKeeper:
                     await self._advance(position)
         return self._kept if self._kept.position == position else None
 
+    async def is_of(self, connection: AsyncConnection[TupleRow]) -> bool:
+        """Say whether what is kept is of the log of this connection: not after a restore to an earlier point.
+
+        A log only grows: with the same command at the newest change that was seen, all before it is the same.
+        """
+        changed_by = self._changed_by
+        if changed_by is None:
+            return True
+        row = await (await connection.execute(CHANGED_BY, (Int8(self._kept.position),))).fetchone()
+        return row is not None and row[0] == changed_by
+
     async def _advance(self, position: int) -> None:
         interval = {"after": self._kept.position, "upto": position}
         async with self._pool.connection() as connection:
             row = await (await connection.execute(CHANGES, interval)).fetchone()
             rules = await (await connection.execute(RULE_CHANGES, interval)).fetchall()
         assert row is not None
-        clients, apis, roles, keys = row
+        clients, apis, roles, keys, changed_by = row
         self._kept.take(
             read_rows(_CLIENTS, clients or []),
             read_rows(_APIS, apis or []),
@@ -161,7 +176,7 @@ class ReferenceKeeper:
             read_rows(_KEYS, keys or []),
             rules,
         )
-        self._kept.position = position
+        self._kept.position, self._changed_by = position, changed_by
 
 
 async def read_reference_as_of(
