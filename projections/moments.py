@@ -4,6 +4,8 @@ A moment is a position and an instant: what the log held up to there, and the ti
 are told. Views keep every state, so that the statements that answer live answer for a moment as well.
 """
 
+import asyncio
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,7 +15,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg.types.numeric import Int8
 
-from ledger.errors import InvalidInput
+from ledger.errors import InvalidInput, TryAgain
 from ledger.instants import rfc3339
 
 # Where the log is; the position, or the last one recorded at or before the time; when that was; and the log it is of.
@@ -27,6 +29,15 @@ FROM (SELECT ledger.clock() AS now,
       ORDER BY b.recorded_at DESC, b.last_position DESC LIMIT 1), 0) AS position OFFSET 0) AS at
 """
 
+# Who is recording, by the lock of the turn, that an append has before it looks at the clock.
+RECORDING: Final = """
+SELECT l.virtualtransaction
+FROM pg_locks l
+WHERE l.locktype = 'relation' AND l.relation = 'ledger.append_turn'::regclass AND l.mode = 'ExclusiveLock' AND l.granted
+  AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+"""
+RECORDED_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 0.002
 
 # As of when a listing is read, as its first relation: null is now.
 AT: Final = """
@@ -34,6 +45,12 @@ FROM (SELECT coalesce(%(position)s::bigint, (SELECT b.last_position FROM ledger.
       ORDER BY b.last_position DESC LIMIT 1), 0) AS position,
     coalesce(%(instant)s::timestamptz, ledger.clock()) AS instant OFFSET 0) AS at
 """
+
+
+class MomentNotOver(TryAgain):
+    """What is recorded as of this time is not known yet; nothing was answered."""
+
+    code = "moment_not_over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +82,16 @@ async def read_moment(connection: AsyncConnection[TupleRow], as_of: AsOf) -> Mom
     """Answer the moment. Of a time it is the last position recorded at or before it, and that time; of a position without an
     instant, when it was recorded.
 
-    InvalidInput for what has not come, and for a time before the log begins.
+    InvalidInput for what has not come, and for a time before the log begins. MomentNotOver.
     """
-    time = as_of.at if isinstance(as_of.at, datetime) else None
-    position = None if isinstance(as_of.at, datetime) else Int8(as_of.at)
-    row = await (await connection.execute(MOMENT, {"position": position, "time": time})).fetchone()
-    assert row is not None
-    head, now, at, recorded_at, log_id = row
-    if time is not None and time > now:
+    at_time = as_of.at if isinstance(as_of.at, datetime) else None
+    parameters = {"position": None if isinstance(as_of.at, datetime) else Int8(as_of.at), "time": at_time}
+    head, now, at, recorded_at, log_id = await _found(connection, parameters)
+    if at_time is not None and at_time <= now and at == head:
+        # What is being recorded now may have been so by then, and is not to be seen yet: asked again, the answer would differ.
+        await _until_recorded(connection)
+        head, now, at, recorded_at, log_id = await _found(connection, parameters)
+    if at_time is not None and at_time > now:
         raise InvalidInput.of(as_of.field, f"a time that has come: it is {rfc3339(now)}")
     if at > head:
         raise InvalidInput.of(as_of.field, f"a position that has come: the log ends at {head}")
@@ -80,4 +99,22 @@ async def read_moment(connection: AsyncConnection[TupleRow], as_of: AsOf) -> Mom
         raise InvalidInput.of(as_of.field, f"not before the log begins, at {rfc3339(recorded_at)}")
     if as_of.instant is not None and as_of.instant > now:
         raise InvalidInput.of("instant", f"an instant that has come: it is {rfc3339(now)}")
-    return Moment(at, time or as_of.instant or recorded_at, log_id)
+    return Moment(at, at_time or as_of.instant or recorded_at, log_id)
+
+
+async def _found(connection: AsyncConnection[TupleRow], parameters: dict[str, Any]) -> TupleRow:
+    row = await (await connection.execute(MOMENT, parameters)).fetchone()
+    assert row is not None
+    return row
+
+
+async def _until_recorded(connection: AsyncConnection[TupleRow]) -> None:
+    """Wait until whoever is recording has ended: whoever comes after records at a later time. MomentNotOver."""
+    first = await (await connection.execute(RECORDING)).fetchone()
+    now = first
+    ends_at = time.monotonic() + RECORDED_SECONDS
+    while now is not None and now == first:
+        if time.monotonic() >= ends_at:
+            raise MomentNotOver("what is being recorded as of that time is not yet to be seen; ask again, or as of a position")
+        await asyncio.sleep(LOOK_SECONDS)
+        now = await (await connection.execute(RECORDING)).fetchone()

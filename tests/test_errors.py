@@ -40,6 +40,7 @@ CODES = {
     "invalid_token": [500],
     "key_too_new": [409],
     "keys_changed_meanwhile": [503],
+    "moment_not_over": [503],
     "last_administrator": [409],
     "login_refused": [401],
     "malformed_token": [500],
