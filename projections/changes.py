@@ -14,6 +14,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg.types.numeric import Int8
 
+from projections.archived import refuse_archived_events, refuse_archived_rows
+
 Connection = AsyncConnection[TupleRow]
 
 # Events looked at in one request.
@@ -103,7 +105,7 @@ async def read_changes(
     """Answer what is in another state as of `last` than as of `first`, from after `cursor` on.
 
     One event may change several things, which stand on one page: it may hold a few more than `limit`; and fewer, even none, and
-    go on, having looked at SCANNED events.
+    go on, having looked at SCANNED events. IsArchived for want of events, or of rows that have left the views since.
     """
     after = max(first, cursor or 0)
     upto = min(after + SCANNED, last)
@@ -114,6 +116,9 @@ async def read_changes(
         "limit": Int8(limit + MOST_AT_ONCE),
     }
     rows = await (await connection.execute(CHANGES, parameters)).fetchall()
+    if after < upto:
+        await refuse_archived_events(connection, after + 1)
+        await refuse_archived_rows(connection, after + 1, upto, last)
     changes = [Change(*row) for row in rows]
     if len(changes) > limit:
         end = changes[limit - 1].position

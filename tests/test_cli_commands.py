@@ -421,3 +421,30 @@ def test_what_the_encoding_of_the_environment_lacks_is_an_escape(terminal: Termi
     finished = terminal.process("subject", "show", person.username, PYTHONIOENCODING="latin-1")
     assert finished.returncode == 0
     assert "display_name\t\\u65e5\\u672c\n" in finished.stdout
+
+
+def test_what_is_shown_as_of_the_past_is_asked_for_by_one_option(terminal: Terminal, admin: httpx.Client, world: World) -> None:
+    before = terminal.objects("subject", "show", world.person.username)[0]
+    reader = f"{world.api}:reader"
+    admin.post(f"/v1/subjects/{world.person.subject_id}/suspend", json={"reason": "gone"}).raise_for_status()
+    admin.post(f"/v1/apis/{world.api}/roles/reader/rules", json={"rules": ["deny GET /orders/7"]}).raise_for_status()
+    then = ["--as-of", str(before["position"]), "--instant", before["instant"]]
+    assert terminal.objects("subject", "show", world.person.username, *then)[0] == before | {"log_id": token_log(terminal)}
+    assert terminal.objects("token", "show", world.token_id, *then)[0]["state"] == "active"
+    assert terminal.objects("token", "show", world.token_id)[0]["state"] == "suspended"
+    assert len(terminal.lines("role", "rules", reader, *then)) == 1
+    assert len(terminal.lines("subject", "permissions", world.person.username, *then)) == 1
+    assert terminal.lines("subject", "list", "--role", reader, "--status", "suspended", *then) == []
+    assert terminal.objects("audit", "timeline", "--token-id", world.token_id, *then)[-1]["now"]["state"] == "active"
+    asked = terminal.run("check", world.asks.name, "GET", "/orders/7", *then, stdin=world.asked)
+    assert (asked.exit_code, asked.stdout.splitlines()[0]) == (0, "decision\ttrue")
+    stood = terminal.run("introspect", world.asks.name, *then, stdin=world.asked)
+    assert (stood.exit_code, stood.stdout.splitlines()[0]) == (0, "active\ttrue")
+    decided = terminal.run("audit", "decision", world.token_id, world.api, "GET", "/orders/7")
+    assert (decided.exit_code, decided.stdout.splitlines()[0]) == (4, "decision\tfalse")
+    assert terminal.run("api", "list", "--as-of", "never").exit_code == 1
+
+
+def token_log(terminal: Terminal) -> str:
+    log_id: str = terminal.objects("audit", "timeline", "--client", "console", "--limit", "1")[-1]["log_id"]
+    return log_id

@@ -21,7 +21,7 @@ def api_group() -> None:
 @api_group.command("list")
 @click.option("--status", type=click.Choice(["active", "suspended"]), help="With this status only.")
 @page_options
-@calls("GET", "/v1/apis", columns=API_COLUMNS)
+@calls("GET", "/v1/apis", columns=API_COLUMNS, past=True)
 def list_apis(call: Call, status: str | None, limit: int | None, cursor: str | None) -> None:
     """List APIs, by name."""
     call.list("apis", given(status=status), limit=limit, cursor=cursor)
@@ -29,7 +29,7 @@ def list_apis(call: Call, status: str | None, limit: int | None, cursor: str | N
 
 @api_group.command("show")
 @click.argument("name")
-@calls("GET", "/v1/apis/{name}")
+@calls("GET", "/v1/apis/{name}", past=True)
 def show(call: Call, name: str) -> None:
     """Show one API."""
     call.show(call(name=name))

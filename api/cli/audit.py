@@ -126,7 +126,7 @@ def _followed(call: Call, query: Mapping[str, Any], place: Place, *, once: bool)
 @click.option("--subject", metavar="SUBJECT", help="Of this subject, by id or user name.")
 @click.option("--client", help="Of this client.")
 @page_options
-@calls("GET", "/v1/audit/timeline", columns=ENTRY_COLUMNS)
+@calls("GET", "/v1/audit/timeline", columns=ENTRY_COLUMNS, past=True)
 def timeline(call: Call, subject: str | None, limit: int | None, cursor: str | None, **whose: str | None) -> None:
     """List what happened to one token, family, subject or client, oldest first, with the state after each.
 

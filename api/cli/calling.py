@@ -13,6 +13,7 @@ from uuid import UUID
 import click
 
 from api.cli.connection import Connection, Refusal, Who, read_url
+from api.cli.options import as_of_options
 from api.cli.output import Output, Row, escaped
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -50,10 +51,18 @@ def said_of(command: click.Command) -> Said | None:
 class Call:
     """What a command is given: its endpoint, to be called, and where to print."""
 
-    def __init__(self, connection: Connection, said: Said, output: Output, idempotency_key: str | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        said: Said,
+        output: Output,
+        idempotency_key: str | None = None,
+        then: Mapping[str, str | None] | None = None,
+    ) -> None:
         self.connection = connection
         self.output = output
         self._endpoint, self._columns, self._also = said
+        self._then = then or {}
         self._headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
 
     def __call__(
@@ -67,6 +76,7 @@ class Call:
     ) -> dict[str, Any]:
         """Call the endpoint, `path` in the places of its route, and answer what it answers. Parameters that are None are left
         out. Raises what `Connection.ask` raises."""
+        query = {**(query or {}), **self._then}
         return self._ask(self._endpoint, path, query=query, body=body, form=form, headers=self._headers, who=who)
 
     def also(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +109,7 @@ class Call:
         self, member: str, query: Mapping[str, object], *, limit: int | None = None, cursor: str | None = None, **path: str
     ) -> Iterator[dict[str, Any]]:
         """Answer the answers of a listing, one a page."""
-        return self._pages(self._endpoint, path, member, query, limit, cursor)
+        return self._pages(self._endpoint, path, member, {**query, **self._then}, limit, cursor)
 
     # ----------------------------------------------------------------------------------------------------- what is named
 
@@ -177,14 +187,15 @@ def calls(
     prints: bool = True,
     repeatable: bool = False,
     also: Endpoint | None = None,
+    past: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Say which endpoint the command below calls, and the columns of a listing; give it its Call. Stands directly above the
     function.
 
     `also`: the endpoint that does what this one lists, for a command that does it when told so.
 
-    Adds the options every such command has: `--url`, `--json` where it `prints` something, and `--idempotency-key` where the
-    endpoint takes one.
+    Adds the options every such command has: `--url`, `--json` where it `prints` something, `--idempotency-key` where the
+    endpoint takes one, and where it shows the `past`, `--as-of` and `--instant`, which the Call sends by itself.
     """
     said = Said(Endpoint(method, path), tuple(columns), also)
 
@@ -192,8 +203,9 @@ def calls(
         @functools.wraps(function)
         def command(*, url: str, as_json: bool = False, idempotency_key: str | None = None, **given: Any) -> None:
             connection = Connection(url)
+            then = {name: given.pop(name) for name in ("as_of", "instant")} if past else None
             try:
-                function(Call(connection, said, Output(as_json=as_json), idempotency_key), **given)
+                function(Call(connection, said, Output(as_json=as_json), idempotency_key, then), **given)
             except UnicodeEncodeError:
                 # Bytes of an argument that are no text come as lone surrogates.
                 raise click.UsageError("an argument is not UTF-8") from None
@@ -203,6 +215,8 @@ def calls(
         _said[command] = said
         if repeatable:
             command = _idempotency_key(command)
+        if past:
+            command = as_of_options(command)
         if prints:
             command = _json(command)
         return _url(command)

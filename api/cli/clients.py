@@ -62,7 +62,7 @@ def client_group() -> None:
 @click.option("--kind", type=click.Choice(["confidential", "public"]), help="Of this kind only.")
 @click.option("--status", type=click.Choice(["active", "suspended"]), help="With this status only.")
 @page_options
-@calls("GET", "/v1/clients", columns=CLIENT_COLUMNS)
+@calls("GET", "/v1/clients", columns=CLIENT_COLUMNS, past=True)
 def list_clients(call: Call, kind: str | None, status: str | None, limit: int | None, cursor: str | None) -> None:
     """List clients, by name."""
     call.list("clients", given(kind=kind, status=status), limit=limit, cursor=cursor)
@@ -70,7 +70,7 @@ def list_clients(call: Call, kind: str | None, status: str | None, limit: int | 
 
 @client_group.command("show")
 @click.argument("name")
-@calls("GET", "/v1/clients/{name}")
+@calls("GET", "/v1/clients/{name}", past=True)
 def show(call: Call, name: str) -> None:
     """Show one client; of its secrets only how many there are."""
     call.show(call(name=name))

@@ -30,7 +30,7 @@ def role_group() -> None:
 @role_group.command("list")
 @click.argument("api")
 @page_options
-@calls("GET", "/v1/apis/{name}/roles", columns=ROLE_COLUMNS)
+@calls("GET", "/v1/apis/{name}/roles", columns=ROLE_COLUMNS, past=True)
 def list_roles(call: Call, api: str, limit: int | None, cursor: str | None) -> None:
     """List the roles of an API, by name."""
     call.list("roles", limit=limit, cursor=cursor, name=api)
@@ -38,7 +38,7 @@ def list_roles(call: Call, api: str, limit: int | None, cursor: str | None) -> N
 
 @role_group.command("show")
 @role_argument
-@calls("GET", "/v1/apis/{name}/roles/{role}")
+@calls("GET", "/v1/apis/{name}/roles/{role}", past=True)
 def show(call: Call, role: tuple[str, str]) -> None:
     """Show one role; its rules: `token-ledger role rules`."""
     call.show(call(name=role[0], role=role[1]))
@@ -68,7 +68,7 @@ def remove(call: Call, role: tuple[str, str]) -> None:
 @role_group.command("rules")
 @role_argument
 @page_options
-@calls("GET", "/v1/apis/{name}/roles/{role}/rules", columns=RULE_COLUMNS)
+@calls("GET", "/v1/apis/{name}/roles/{role}/rules", columns=RULE_COLUMNS, past=True)
 def rules(call: Call, role: tuple[str, str], limit: int | None, cursor: str | None) -> None:
     """List the rules of a role."""
     call.list("rules", limit=limit, cursor=cursor, name=role[0], role=role[1])

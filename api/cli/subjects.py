@@ -28,7 +28,7 @@ def subject_group() -> None:
 @click.option("--status", type=click.Choice(["active", "suspended", "erased"]), help="With this status only.")
 @click.option("--role", metavar="API:ROLE", help="Those who hold this role.")
 @page_options
-@calls("GET", "/v1/subjects", columns=SUBJECT_COLUMNS)
+@calls("GET", "/v1/subjects", columns=SUBJECT_COLUMNS, past=True)
 def list_subjects(
     call: Call, kind: str | None, status: str | None, role: str | None, limit: int | None, cursor: str | None
 ) -> None:
@@ -38,7 +38,7 @@ def list_subjects(
 
 @subject_group.command("show")
 @subject_argument
-@calls("GET", "/v1/subjects/{subject_id}")
+@calls("GET", "/v1/subjects/{subject_id}", past=True)
 def show(call: Call, subject: str) -> None:
     """Show one subject, with what is personal in clear."""
     call.show(call(subject_id=call.subject_id(subject)))
@@ -138,7 +138,7 @@ def withdraw_roles(call: Call, subject: str, roles: Sequence[str]) -> None:
 
 @subject_group.command("rules")
 @subject_argument
-@calls("GET", "/v1/subjects/{subject_id}/rules", columns=("api", *RULE_COLUMNS))
+@calls("GET", "/v1/subjects/{subject_id}/rules", columns=("api", *RULE_COLUMNS), past=True)
 def rules(call: Call, subject: str) -> None:
     """List the rules of a subject's own, at most 100."""
     call.rows([call(subject_id=call.subject_id(subject))["rules"]])
@@ -182,7 +182,7 @@ def withdraw_rules(call: Call, subject: str, api: str, rules: Sequence[str]) -> 
 @subject_argument
 @click.option("--api", help="Of this API only.")
 @page_options
-@calls("GET", "/v1/subjects/{subject_id}/permissions", columns=PERMISSION_COLUMNS)
+@calls("GET", "/v1/subjects/{subject_id}/permissions", columns=PERMISSION_COLUMNS, past=True)
 def permissions(call: Call, subject: str, api: str | None, limit: int | None, cursor: str | None) -> None:
     """List what a subject may call: the rules of its roles, and its own, which have no role.
 

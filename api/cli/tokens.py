@@ -43,7 +43,7 @@ def token_group() -> None:
 @click.option("--issued-after", metavar="INSTANT", help="As in 2030-01-31T12:00:00Z.")
 @click.option("--issued-before", metavar="INSTANT", help="As in 2030-01-31T12:00:00Z.")
 @page_options
-@calls("GET", "/v1/tokens", columns=TOKEN_COLUMNS)
+@calls("GET", "/v1/tokens", columns=TOKEN_COLUMNS, past=True)
 def list_tokens(call: Call, subject: str | None, limit: int | None, cursor: str | None, **filters: str | None) -> None:
     """List the tokens that match every filter, newest first.
 
@@ -56,7 +56,7 @@ def list_tokens(call: Call, subject: str | None, limit: int | None, cursor: str 
 
 @token_group.command("show")
 @click.argument("token_id")
-@calls("GET", "/v1/tokens/{token_id}")
+@calls("GET", "/v1/tokens/{token_id}", past=True)
 def show(call: Call, token_id: str) -> None:
     """Show one token, and what it is worth now; what happened to it: `token-ledger audit timeline`."""
     call.show(call(token_id=token_id))
@@ -210,7 +210,7 @@ def family_group() -> None:
 
 @family_group.command("show")
 @click.argument("family_id")
-@calls("GET", "/v1/families/{family_id}")
+@calls("GET", "/v1/families/{family_id}", past=True)
 def show_family(call: Call, family_id: str) -> None:
     """Show one family; its tokens: `token-ledger token list --family-id`."""
     call.show(call(family_id=family_id))
