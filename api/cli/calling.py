@@ -8,12 +8,11 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
-from uuid import UUID
 
 import click
 
 from api.cli.connection import Connection, Refusal, Who, read_url
-from api.cli.options import as_of_options
+from api.cli.options import as_of_options, is_id
 from api.cli.output import Output, Row, escaped
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -245,14 +244,6 @@ def _checked_key(key: str | None) -> str | None:
     if key is not None and not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
         raise click.BadParameter("1 to 255 printable ASCII characters")
     return key
-
-
-def is_id(text: str) -> bool:
-    """Say whether a text is an id as the ledger writes them, and so no name."""
-    try:
-        return str(UUID(text)) == text.lower()
-    except ValueError:
-        return False
 
 
 def segment(value: str) -> str:

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
 
 import click
-
-from api.cli.calling import is_id
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -96,3 +95,11 @@ def plan_option(function: Function) -> Function:
         return plan_of(value)
 
     return click.option("--plan", metavar="PLAN", callback=read, help="Go on with this one.")(function)
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text is an id as the ledger writes them, and so no name."""
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import click
 
-from api.cli.calling import is_id
 from api.cli.connection import Refusal
+from api.cli.options import is_id
 from api.cli.output import escaped
 
 RULE_COLUMNS: Final = ("rule_id", "effect", "methods", "path", "min_clearance")

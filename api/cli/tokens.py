@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import click
 
-from api.cli.calling import MAX_PAGE, Call, calls, given, is_id
+from api.cli.calling import MAX_PAGE, Call, calls, given
 from api.cli.clients import STRATEGIES
-from api.cli.options import Plan, page_options, plan_option, reason_option, suspension_options
+from api.cli.options import Plan, is_id, page_options, plan_option, reason_option, suspension_options
 
 TOKEN_COLUMNS: Final = (
     "token_id",
