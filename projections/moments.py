@@ -89,7 +89,7 @@ async def read_moment(connection: AsyncConnection[TupleRow], as_of: AsOf) -> Mom
     head, now, at, recorded_at, log_id = await _found(connection, parameters)
     if at_time is not None and at_time <= now and at == head:
         # What is being recorded now may have been so by then, and is not to be seen yet: asked again, the answer would differ.
-        await _until_recorded(connection)
+        await until_recorded(connection)
         head, now, at, recorded_at, log_id = await _found(connection, parameters)
     if at_time is not None and at_time > now:
         raise InvalidInput.of(as_of.field, f"a time that has come: it is {rfc3339(now)}")
@@ -108,7 +108,7 @@ async def _found(connection: AsyncConnection[TupleRow], parameters: dict[str, An
     return row
 
 
-async def _until_recorded(connection: AsyncConnection[TupleRow]) -> None:
+async def until_recorded(connection: AsyncConnection[TupleRow]) -> None:
     """Wait until whoever is recording has ended: whoever comes after records at a later time. MomentNotOver."""
     first = await (await connection.execute(RECORDING)).fetchone()
     now = first

@@ -28,6 +28,7 @@ from ledger.states import (
     Token,
     TokenState,
 )
+from projections.moments import until_recorded
 from projections.rows import read_rows
 
 READ_STATE: Final = """
@@ -185,8 +186,15 @@ SELECT coalesce((SELECT b.last_position FROM ledger.batches b WHERE b.recorded_a
 
 
 async def read_position_before(pool: Pool, instant: datetime) -> tuple[int, datetime]:
-    """Answer the last position recorded before an instant, and the instant of the answer."""
+    """Answer the last position recorded before an instant, and the instant of the answer. MomentNotOver."""
     async with pool.connection() as connection:
         row = await (await connection.execute(POSITION_BEFORE, (instant,))).fetchone()
-    assert row is not None
-    return row[0], row[1]
+        assert row is not None
+        position, now = row
+        if instant <= now:
+            # What is recorded before the instant and is not to be seen yet must not be missed.
+            await until_recorded(connection)
+            row = await (await connection.execute(POSITION_BEFORE, (instant,))).fetchone()
+            assert row is not None
+            position, _ = row
+    return position, now

@@ -1,7 +1,7 @@
 """The moment that a time means: also while somebody records, it is the same whenever it is asked for."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import psycopg
@@ -9,9 +9,11 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from ledger.database import make_pool
 from ledger.log import append, append_inside
 from projections import moments
 from projections.moments import AsOf, MomentNotOver, read_moment
+from projections.reading import read_position_before
 from tests.builders import EXAMPLES, command
 from tests.conftest import Database
 
@@ -76,3 +78,20 @@ async def test_a_time_and_a_microsecond_before_it_may_lie_on_both_sides_of_an_ev
     assert outcome.recorded_at is not None
     assert (await read_moment(connection, AsOf(outcome.recorded_at))).position == 2
     assert (await read_moment(connection, AsOf(outcome.recorded_at - timedelta(microseconds=1)))).position == 1
+
+
+async def test_what_was_recorded_before_an_instant_is_all_of_that_also_while_somebody_records(
+    any_database: Database, connection: AsyncConnection[TupleRow]
+) -> None:
+    """Or a token would outlive a cut-off that it was issued before."""
+    await append(connection, [command(EXAMPLES[0])])
+    async with make_pool(any_database.service, max_size=1, wait_seconds=5) as pool:
+        with psycopg.connect(any_database.service) as recording:
+            append_inside(recording, command())
+            time = await now(connection)
+            assert isinstance(time.at, datetime)
+            asked = asyncio.create_task(read_position_before(pool, time.at))
+            await asyncio.sleep(0.1)
+            assert not asked.done()
+            recording.commit()
+        assert (await asked)[0] == 2
