@@ -33,7 +33,8 @@ class Standing:
     """What a token is worth at a position and an instant.
 
     `reason` and `level` say why it does not stand, None when it does; `until`: when a suspension ends by itself.
-    `api_ids`: the APIs it stands for.
+    `api_ids`: the APIs it stands for. `evidence`: the positions behind it, as in a decision; of several APIs that of the one
+    that stops it, or of those it stands for the newest.
     """
 
     state: TokenStatus
@@ -41,6 +42,7 @@ class Standing:
     level: Level | None
     until: datetime | None
     api_ids: tuple[UUID, ...]
+    evidence: dict[str, int]
 
 
 def standing_of(token: TokenStanding, reference: Reference, instant: datetime) -> Standing:
@@ -50,28 +52,37 @@ def standing_of(token: TokenStanding, reference: Reference, instant: datetime) -
     once it was used.
     """
     if token.kind == "refresh":
-        reason = what_stops(token, reference, instant, None, {})
+        evidence: dict[str, int] = {}
+        reason = what_stops(token, reference, instant, None, evidence)
         if reason is None and token.generation != token.family_generation:
-            return Standing("rotated", "token_rotated", "token", None, ())
-        return _standing(token, reference, None, reason, tuple(token.api_ids))
-    reasons = {api_id: what_stops(token, reference, instant, api_id, {}) for api_id in token.api_ids}
+            return Standing("rotated", "token_rotated", "token", None, (), evidence)
+        return _standing(token, reference, None, reason, tuple(token.api_ids), evidence)
+    behind: dict[UUID, dict[str, int]] = {api_id: {} for api_id in token.api_ids}
+    reasons = {api_id: what_stops(token, reference, instant, api_id, behind[api_id]) for api_id in token.api_ids}
     standing_for = tuple(api_id for api_id, reason in reasons.items() if reason is None)
     if standing_for:
-        return _standing(token, reference, None, None, standing_for)
+        newest = max(standing_for, key=lambda api_id: behind[api_id]["api"])
+        return _standing(token, reference, None, None, standing_for, behind[newest])
     # Of an API that is suspended the others may know more.
     api_id, reason = min(reasons.items(), key=lambda r: r[1] == "api_suspended")
-    return _standing(token, reference, api_id, reason, ())
+    return _standing(token, reference, api_id, reason, (), behind[api_id])
 
 
 def _standing(
-    token: TokenStanding, reference: Reference, api_id: UUID | None, reason: str | None, api_ids: tuple[UUID, ...]
+    token: TokenStanding,
+    reference: Reference,
+    api_id: UUID | None,
+    reason: str | None,
+    api_ids: tuple[UUID, ...],
+    evidence: dict[str, int],
 ) -> Standing:
     if reason is None:
-        return Standing("active", None, None, None, api_ids)
+        return Standing("active", None, None, None, api_ids, evidence)
     if reason == "tokens_revoked_before":
-        return Standing("revoked", reason, _level_of_cutoff(token, reference), None, ())
+        return Standing("revoked", reason, _level_of_cutoff(token, reference), None, (), evidence)
     state, level = _MEANING[reason]
-    return Standing(state, reason, level, _until(token, reference, api_id, level) if state == "suspended" else None, ())
+    until = _until(token, reference, api_id, level) if state == "suspended" else None
+    return Standing(state, reason, level, until, (), evidence)
 
 
 def _level_of_cutoff(token: TokenStanding, reference: Reference) -> Level:

@@ -51,6 +51,7 @@ MEMBERS = {
     "status_reason",
     "status_until",
     "key_ids",
+    "evidence",
     "position",
 }
 READER = {"reader": ["allow GET /orders/{id}"]}
@@ -402,6 +403,9 @@ def test_a_token_is_shown_whole_but_for_its_string_and_what_that_is_checked_agai
     assert (shown["kind"], shown["strategy"], shown["generation"]) == ("access", strategy, 1)
     assert (shown["client"], shown["apis"], shown["scope"]) == (session.app.name, [session.api], None)
     assert (shown["subject_id"], shown["family_id"]) == (session.person.subject_id, session.family_id)
+    expected = {"token", "family", "subject", "client", "api"} | ({"key"} if shown["key_ids"] else set())
+    assert shown["evidence"].keys() == expected
+    assert shown["evidence"]["token"] == shown["position"]
     assert len(shown["key_ids"]) == {"opaque": 0, "encrypted": 1, "jwt": 1, "jwe": 2}[strategy]
     assert shown["position"] == session.tokens["position"]
     lifetime = datetime.fromisoformat(shown["expires_at"]) - datetime.fromisoformat(shown["issued_at"])

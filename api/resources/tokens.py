@@ -170,7 +170,7 @@ def token_members(listed: ListedToken, kept: Kept) -> dict[str, Any]:
 
     `state` is what it is worth now, `reason` why it does not stand, as a decision says it. `status_reason`: what was said when
     the token, or the family that stops it, was suspended, reinstated or revoked; `status_until`: when a suspension, at
-    whatever level, ends by itself.
+    whatever level, ends by itself. `evidence`: the positions that `state` rests on, as of a decision.
     """
     token, standing = listed.token, listed.standing
     until = standing.until if standing.state == "suspended" else token.token_status_until
@@ -194,6 +194,7 @@ def token_members(listed: ListedToken, kept: Kept) -> dict[str, Any]:
         "status_until": None if until is None else rfc3339(until),
         "key_ids": [str(key_id) for key_id in token.key_ids],
         "position": token.position,
+        "evidence": standing.evidence,
     }
 
 
