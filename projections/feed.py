@@ -196,7 +196,7 @@ class Feed:
 
     async def read(self, cursor: Cursor, types: tuple[str, ...] | None, limit: int) -> Page:
         """Answer what follows the cursor, of these types, at most `limit`. CursorOfAnotherLog."""
-        page = self._read_tail(cursor, types, limit)
+        page = self._page_of_tail(cursor, types, limit)
         if page is not None:
             return page
         async with self._from_farther_back, self._pool.connection() as connection:
@@ -208,7 +208,7 @@ class Feed:
         entries = [self._entry(cursor.log_id, event) for event in found.events]
         return Page(entries, Cursor(cursor.log_id, reached), found.next is not None)
 
-    def _read_tail(self, cursor: Cursor, types: tuple[str, ...] | None, limit: int) -> Page | None:
+    def _page_of_tail(self, cursor: Cursor, types: tuple[str, ...] | None, limit: int) -> Page | None:
         """Answer the page from the tail; None where that does not begin early enough, or has not come so far."""
         skipped = cursor.position - (self._position - len(self._tail))
         if cursor.log_id != self._log_id or not 0 <= skipped <= len(self._tail):
