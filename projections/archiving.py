@@ -19,7 +19,7 @@ from psycopg import Connection, sql
 from psycopg.rows import TupleRow
 
 from ledger.decisions import SEMANTICS
-from ledger.errors import LedgerError
+from ledger.errors import InvalidInput, LedgerError
 from ledger.events import Event, PartitionArchived, TokensArchived
 from ledger.identifiers import uuid7
 from ledger.log import Actor, Command, Envelope, append_inside
@@ -118,8 +118,8 @@ def archive(
     """Archive every partition whose positions are all below `below` and recorded; then let what ended at or before
     `ended_before` leave the views, as far as it was made in what is archived.
 
-    Appends and reads go on. ReplayRunning; ArchiveRefused where a file is there that is not this partition's, or a file read
-    back is not what was written; PartitionInUse after `patience_seconds`.
+    Appends and reads go on. InvalidInput for an instant that has not come; ReplayRunning; ArchiveRefused where a file is there
+    that is not this partition's, or a file read back is not what was written; PartitionInUse after `patience_seconds`.
     """
     began = time.monotonic()
     done: list[Archived] = []
@@ -128,6 +128,8 @@ def archive(
         if row is None:
             return ArchiveReport((), 0, 0, 0, 0.0, time.monotonic() - began)
         log_id: UUID = row[0]
+        if connection.execute("SELECT ledger.clock() < %s", (ended_before,)).fetchone() == (True,):
+            raise InvalidInput.of("ended_before", "an instant that has come: what still stands does not leave")
         rows = connection.execute(PARTITIONS, (min(below, head_of(connection) + 1),)).fetchall()
         partitions = [Partition(*row) for row in rows]
         for number, partition in enumerate(partitions):

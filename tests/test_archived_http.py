@@ -10,7 +10,6 @@ import psycopg
 import pytest
 
 from projections.archiving import archive
-from tests.archives import on_small_partitions
 from tests.calls import (
     App,
     Person,
@@ -26,6 +25,7 @@ from tests.calls import (
     unique,
 )
 from tests.clock import Clock
+from tests.partitions import on_small_partitions
 from tests.serving import Served
 
 SIZE = 10

@@ -5,7 +5,7 @@ import hashlib
 import json
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 import projections.archiving
+from ledger.errors import InvalidInput
 from projections.archive_files import ArchiveRefused, file_of, manifest_of
 from projections.archiving import PartitionInUse, archive
 from tests.archives import LOG_ID, PAST, archive_half, fill
@@ -116,6 +117,13 @@ def test_only_whole_partitions_that_are_full_of_events_go(any_database: Database
     fill(any_database)
     archive(any_database.ledger_owner, tmp_path, below=below, ended_before=PAST)
     assert asked(any_database, "SELECT min(p.from_position) FROM ledger.partitions p") == [({5: 1, 11: 11, 10_000: 41}[below],)]
+
+
+def test_what_still_stands_does_not_leave(any_database: Database, tmp_path: Path) -> None:
+    fill(any_database)
+    with pytest.raises(InvalidInput, match="ended_before: an instant that has come"):
+        archive(any_database.ledger_owner, tmp_path, below=25, ended_before=datetime.now(UTC) + timedelta(hours=1))
+    assert list(tmp_path.iterdir()) == []
 
 
 # ------------------------------------------------------------------------------------------------------- stopped on the way

@@ -8,9 +8,9 @@ import pytest
 
 from ledger.database import connect
 from ledger.log import Command, Outcome, append
-from tests.archives import on_small_partitions
 from tests.builders import command, subject_registered, token_issued
 from tests.conftest import Database
+from tests.partitions import on_small_partitions
 
 PARTITIONS = "SELECT from_position, to_position FROM ledger.partitions ORDER BY from_position"
 

@@ -22,6 +22,12 @@ from ledger.execute import RECORDED_BEFORE
 from ledger.jsontext import MAX_INTEGER
 from ledger.log import append
 from projections import blast_radius
+from projections.archived import (
+    read_first_position,
+    refuse_archived_events,
+    refuse_archived_rows,
+    refuse_archived_token,
+)
 from projections.audit import (
     Filters,
     Span,
@@ -211,6 +217,15 @@ async def _life(connection: Connection, keys: int) -> None:
         await read_succession(connection, family_id, 1, 0)
 
 
+async def _what_is_archived(connection: Connection, keys: int) -> None:
+    """Ask whether tokens, lists and events need an archive, and where families began."""
+    for token_id, family_id in zip(ids("no token", keys), ids("family", keys), strict=True):
+        await refuse_archived_token(connection, token_id, TOKENS)
+        await refuse_archived_rows(connection, 1, TOKENS, TOKENS)
+        await refuse_archived_events(connection, TOKENS)
+        await read_first_position(connection, family_id)
+
+
 async def _states_as_of(connection: Connection, keys: int) -> None:
     """Read the states of one subject, family and client at many positions."""
     positions = [TOKENS + SUBJECTS - number for number in range(keys)]
@@ -317,6 +332,7 @@ AUDIT_STATEMENTS = (
     HotStatement("the newest events about subjects", _newest_events, 40),
     HotStatement("the blast radius, an edge each", _blast_radius, 120),
     HotStatement("the blast radius of a key and a client that have all tokens", _blast_radius_of_many, 3_000),
+    HotStatement("what is archived", _what_is_archived, 25),
     HotStatement("audit of states as of positions", _states_as_of, 40),
     HotStatement("decisions as of the past", _decisions_as_of, 90),
     HotStatement("who could", _who_could, 1_000),

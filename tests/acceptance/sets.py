@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from tests.acceptance import (
+    archiving,
     blast_radius,
     checker,
     combinations,
@@ -53,5 +54,6 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
         "decisions": decided_again.run,
         "as-of-cost": cost_of_the_past.run,
         "feed": feeding.run,
+        "archive": archiving.run,
     },
 }
