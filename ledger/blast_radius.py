@@ -27,6 +27,8 @@ By = Literal["token_id", "family_id", "subject_id", "client_id", "role_id"]
 
 # Lines of a closure: more are left out, and that there are more is said.
 MAX_LINES: Final = 10_000
+# Questions that take statements of their own: about an account, and about who could use what was given.
+MAX_ALONE: Final = 500
 # Questions of a closure that were not answered to their end: so many are named.
 MAX_LEFT_OUT: Final = 100
 
@@ -217,6 +219,7 @@ class Closure:
     left_out: list[Question] = field(default_factory=list)
     _asked: set[tuple[object, ...]] = field(default_factory=set)
     _issued_at: dict[UUID, int] = field(default_factory=dict)
+    _alone: int = 0
 
     def begin(self) -> list[Question]:
         """Answer the first questions."""
@@ -240,7 +243,15 @@ class Closure:
                     self.left_out.append(answer.question)
                     break
                 following += self._take(answer, hit)
-        return [question for question in following if self._is_new(question)]
+        return [question for question in following if self._is_new(question) and self._has_room(question)]
+
+    def _has_room(self, question: Question) -> bool:
+        if not isinstance(question, ActsOf | Users):
+            return True
+        self._alone += 1
+        if self._alone > MAX_ALONE:
+            self.left_out.append(question)
+        return self._alone <= MAX_ALONE
 
     def _take(self, answer: Answer, hit: Hit) -> list[Question]:
         question, event = answer.question, hit.event
