@@ -271,6 +271,9 @@ def building(conninfo: str, free_bytes: FreeBytes, folder: Path | None) -> Itera
         ThreadPoolExecutor(1) as beside,
         archives(connection, folder) as archived,
     ):
+        for each in (connection, second):
+            # Two processes at work are what a replay takes; the workers of parallel plans would be more, and decisions wait.
+            each.execute("SET max_parallel_workers_per_gather = 0")
         drop_patiently(connection, NEXT)
         needed, free = ROOM * _size_of(connection, LIVE), free_bytes()
         if free is None or free < needed:
