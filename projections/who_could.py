@@ -83,7 +83,7 @@ async def who_could(
     kept = (await read_reference_as_of(connection, [moment.position], api_ids=[api_id]))[moment.position]
     api = kept.apis.get(api_id)
     if api is None:
-        raise UnknownApi(str(api_id))
+        raise UnknownApi(api_id)
     if METHOD.fullmatch(method) is None:
         raise InvalidInput.of("method", "an HTTP method, in capitals")
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from tests.calls import (
     refused,
     resource_server,
 )
+from tests.conftest import Clock
 from tests.serving import Served
 
 ROLES = {
@@ -382,3 +384,33 @@ def test_a_listing_names_what_is_wrong_with_its_moment(admin: httpx.Client, path
         if all(given.values()):
             problems = refused(admin.get(path, params=given), 400, "invalid_input")["problems"]
             assert [one["field"] for one in problems] == [field]
+
+
+# ------------------------------------------------------------------------------------------------------ the clock moves
+
+
+def test_at_one_position_the_instant_tells_what_has_ended(admin: httpx.Client, world: World, server_clock: Clock) -> None:
+    app = first_party(admin, world.api, access_lifetime_seconds=60)
+    token = login(admin, world.person, app)["access_token"]
+    pause = {"reason": "a pause", "until": in_seconds(admin, 30)}
+    ok(admin.post(f"/v1/subjects/{world.person.subject_id}/suspend", json=pause))
+    paused = evaluate(admin, world.asker, token)
+    server_clock.advance(31)
+    going_on = evaluate(admin, world.asker, token)
+    server_clock.advance(31)
+    over = evaluate(admin, world.asker, token)
+    answers = [paused, going_on, over]
+    assert len({answer["context"]["position"] for answer in answers}) == 1
+    assert [answer["context"]["reason"] for answer in answers] == ["subject_suspended", "allowed", "token_expired"]
+    for answer in answers:
+        again = evaluate_then(admin, world.asker, token, "GET", "/orders/7", moment_of(answer))
+        assert ok(again) == answer
+    # Without an instant it is that of the recording.
+    at = {"as_of": over["context"]["position"]}
+    recorded = ok(evaluate_then(admin, world.asker, token, "GET", "/orders/7", at))
+    assert recorded["context"]["reason"] == "subject_suspended"
+
+
+def in_seconds(admin: httpx.Client, seconds: int) -> str:
+    now = datetime.fromisoformat(ok(admin.get("/readyz"))["instant"])
+    return (now + timedelta(seconds=seconds)).isoformat()
