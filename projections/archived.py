@@ -22,13 +22,16 @@ PARTITION: Final = """
 SELECT p.name, p.from_position, p.to_position FROM views.archived_partitions p
 WHERE p.from_position <= %(position)s::bigint ORDER BY p.from_position DESC LIMIT 1
 """
-# Where rows were that left the views by an event after `as_of`: of those made at first to last. None of a token that is there.
+# Where rows were that left the views by an event after `as_of`: of those made at first to last, if any of them had not ended at
+# `as_of` where `standing` is asked for. None of a token that is there.
 LEFT: Final = """
 SELECT p.name, p.from_position, p.to_position
 FROM views.archived_tokens a
 CROSS JOIN LATERAL (SELECT v.name, v.from_position, v.to_position FROM views.archived_partitions v
   WHERE v.from_position <= least(a.to_position - 1, %(last)s::bigint) ORDER BY v.from_position DESC LIMIT 1) AS p
 WHERE a.position > %(as_of)s::bigint AND a.from_position <= %(last)s::bigint AND a.to_position > %(first)s::bigint
+  AND (NOT %(standing)s::boolean OR a.ended_before > (SELECT b.recorded_at FROM ledger.batches b
+    WHERE b.last_position >= %(as_of)s::bigint ORDER BY b.last_position LIMIT 1))
   AND (SELECT true FROM views.tokens t WHERE t.token_id = %(token_id)s::uuid LIMIT 1) IS NULL
 ORDER BY a.position DESC
 LIMIT 1
@@ -56,9 +59,12 @@ async def refuse_archived_events(connection: Connection, position: int) -> None:
         await refuse_events(connection, position)
 
 
-async def refuse_archived_rows(connection: Connection, first: int, last: int, as_of: int) -> None:
-    """Refuse where tokens or families made at first to last left the views since `as_of`. IsArchived."""
-    await _refuse_left(connection, first, last, as_of, None)
+async def refuse_archived_rows(connection: Connection, first: int, last: int, as_of: int, *, standing: bool = False) -> None:
+    """Refuse where tokens or families made at first to last left the views since `as_of`; `standing`: had not ended by then.
+
+    IsArchived.
+    """
+    await _refuse_left(connection, first, last, as_of, None, standing=standing)
 
 
 async def refuse_archived_token(connection: Connection, token_id: UUID, as_of: int | None) -> None:
@@ -69,12 +75,15 @@ async def refuse_archived_token(connection: Connection, token_id: UUID, as_of: i
     await _refuse_left(connection, 1, MAX_INTEGER if as_of is None else as_of, as_of or 0, token_id)
 
 
-async def _refuse_left(connection: Connection, first: int, last: int, as_of: int, token_id: UUID | None) -> None:
+async def _refuse_left(
+    connection: Connection, first: int, last: int, as_of: int, token_id: UUID | None, *, standing: bool = False
+) -> None:
     parameters = {
         "first": Int8(first),
         "last": Int8(last),
         "as_of": Int8(as_of),
         "token_id": None if token_id is None else str(token_id),
+        "standing": standing,
     }
     row = await (await connection.execute(LEFT, parameters)).fetchone()
     if row is not None:

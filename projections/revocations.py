@@ -127,7 +127,7 @@ async def read_part(pool: Pool, plan: Plan, before: Key, limit: int) -> Part:
     async with pool.connection() as connection:
         walked = await walk(connection, filters, bounds, before, SCANNED)
         matching = [key.token_id for key, matches in walked if matches]
-        await refuse_archived_rows(connection, plan.first + 1, plan.last, plan.position)
+        await refuse_archived_rows(connection, plan.first + 1, plan.last, plan.position, standing=True)
         for start in range(0, len(matching), CHUNK):
             tokens += await not_dead(connection, matching[start : start + CHUNK], bounds)
             if len(tokens) > limit:

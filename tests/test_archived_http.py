@@ -239,7 +239,9 @@ def test_a_list_of_revocations_as_of_before_is_refused(auditor: httpx.Client, ar
 def test_the_blast_radius_of_what_began_in_the_archive_is_refused(auditor: httpx.Client, archived: Archived) -> None:
     of = {"actor_id": archived.ann.subject_id}
     refused(auditor.get("/v1/audit/blast-radius", params=of), 410, "partition_archived")
-    ok(auditor.get("/v1/audit/blast-radius", params=of | {"from_position": str(archived.edge)}))
+    # Then tokens still stood that left since, and could use what was given.
+    refused(auditor.get("/v1/audit/blast-radius", params=of | {"from_position": str(archived.edge)}), 410, "partition_archived")
+    ok(auditor.get("/v1/audit/blast-radius", params=of | {"from_position": str(archived.after)}))
 
 
 def test_a_feed_from_the_beginning_is_refused_and_one_from_now_goes_on(auditor: httpx.Client, archived: Archived) -> None:

@@ -32,7 +32,7 @@ from ledger.log import Envelope
 from ledger.rules import Rule
 from ledger.tokens import UnknownToken
 from ledger.undoing import Step, steps_of, streams_of
-from projections.archived import refuse_archived_events, refuse_archived_token
+from projections.archived import refuse_archived_events, refuse_archived_rows, refuse_archived_token
 from projections.audit import Span, resolve
 from projections.blast_radius import read_closure, read_streams
 from projections.reference import Kept, read_reference_as_of
@@ -187,6 +187,8 @@ class BlastRadius:
         async with service.pool.connection() as connection:
             closure = await read_closure(connection, start, position, api_of_role)
             await refuse_archived_events(connection, began)
+            # Tokens of before that stood, and could use what was given.
+            await refuse_archived_rows(connection, 1, began, began, standing=True)
             streams = await read_streams(connection, streams_of(closure), position)
             then = await read_reference_as_of(connection, [position], key_ids=[start.key_id] if start.key_id else [])
         key = None if start.key_id is None else then[position].keys.get(start.key_id)
