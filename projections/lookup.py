@@ -27,7 +27,7 @@ from ledger.errors import TryAgain
 logger = logging.getLogger(__name__)
 
 MAX_BATCH_KEYS: Final = 64
-CONNECTIONS: Final = 1
+CONNECTIONS: Final = 2
 MAX_WAITING: Final = 1_000
 ANSWER_SECONDS: Final = 1.0
 
