@@ -39,10 +39,17 @@ _CUTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _DONE: Final[Mapping[str, str]] = {
     "suspended": "was suspended",
-    "reinstated": "was reinstated",
     "revoked": "was revoked",
-    "erased": "was erased",
     "detected": "was revoked, because a rotated refresh token was used again",
+}
+
+_THINGS: Final[Mapping[str, str]] = {
+    "token": "It",
+    "family": "Its family",
+    "reuse": "Its family",
+    "client": "The client it was issued to",
+    "api": "The API",
+    "key": "A key it was made with",
 }
 
 
@@ -192,27 +199,18 @@ class _Teller:
     def _stop(self, event: Recorded, whose: str) -> Sentence:
         kind, _, verb = event.type.partition("_")
         reason = why(event)
-        because = "" if reason is None or event.type == "reuse_detected" else f", because: {reason}"
-        by = "" if event.type == "reuse_detected" else f" by {self._who(event)}"
-        until = _until(event)
-        if event.type.endswith(("_tokens_revoked", "_password_set")) or event.type == "subject_erased":
-            if event.type == "subject_erased":
-                text = f"{whose} was erased{by} {self._when(event)}{because}."
-            else:
-                of = {"subject": whose, "client": "the client", "api": "the API"}[kind]
-                by_password = " with a new password" if event.type == "subject_password_set" else ""
-                text = f"All tokens of {of} up to then were revoked{by_password}{by} {self._when(event)}{because}."
-            return Sentence(text, event.position)
-        thing = {
-            "token": "It",
-            "family": "Its family",
-            "reuse": "Its family",
-            "subject": whose,
-            "client": "The client it was issued to",
-            "api": "The API",
-            "key": "A key it was made with",
-        }[kind]
-        return Sentence(f"{thing} {_DONE[verb]}{by} {self._when(event)}{until}{because}.", event.position)
+        by, because = f" by {self._who(event)}", "" if reason is None else f", because: {reason}"
+        if verb == "detected":
+            by = because = ""  # it is what was done that says why
+        if event.type == "subject_erased":
+            text = f"{whose} was erased"
+        elif verb in ("tokens_revoked", "password_set"):
+            of = {"subject": whose, "client": "the client", "api": "the API"}[kind]
+            with_password = " with a new password" if verb == "password_set" else ""
+            text = f"All tokens of {of} up to then were revoked{with_password}"
+        else:
+            text = f"{whose if kind == 'subject' else _THINGS[kind]} {_DONE[verb]}"
+        return Sentence(f"{text}{by} {self._when(event)}{_until(event)}{because}.", event.position)
 
     def _who(self, event: Recorded) -> str:
         actor = who(event, self.names, self.kept)

@@ -31,6 +31,17 @@ BY_HAND: Final = "look at it, and set it back by hand"
 UNKNOWN: Final = "how it was before lies too far back: set it back by hand"
 
 _ISSUES: Final = ("token_issued", "token_rotated")
+# What an event is about, by how its type begins.
+_KINDS: Final[Mapping[str, Kind]] = {
+    "token": "token",
+    "family": "family",
+    "reuse": "family",
+    "subject": "subject",
+    "client": "client",
+    "api": "api",
+    "role": "role",
+    "key": "key",
+}
 # The member of a payload that is the row of a kind with a status.
 _ROWS: Final[Mapping[str, str]] = {
     "token": "token_state",
@@ -114,10 +125,7 @@ def _of_tokens(line: Line) -> list[Step]:
 
 def _kind(event: Recorded) -> Kind | None:
     """Answer what an event is about, None where nothing is to be set back: names and administrators follow, lock-outs pass."""
-    prefix = event.type.partition("_")[0]
-    kinds: dict[str, Kind] = {"reuse": "family", "token": "token", "family": "family", "subject": "subject"}
-    kinds |= {"client": "client", "api": "api", "role": "role", "key": "key"}
-    return kinds.get(prefix)
+    return _KINDS.get(event.type.partition("_")[0])
 
 
 # ------------------------------------------------------------------------------------------------- one stream, event by event
@@ -195,7 +203,7 @@ def _facts(event: Recorded, now: Mapping[Fact, Any]) -> Iterable[tuple[Fact, Any
             yield ("rule", stream, rule["rule_id"]), rule if event.type == "role_rules_granted" else None
     if event.type in ("role_created", "role_removed"):
         yield ("made", "role", stream), True if event.type == "role_created" else None
-    if event.type in ("key_made", "key_activated"):
+    if event.type == "key_made":
         yield ("made", "key", stream), True
 
 
@@ -227,7 +235,7 @@ def _steps(facts: _Facts, erased: bool) -> list[Step]:
                 sets.setdefault((run.position, verb, "subject", target), []).append(role_id)
             case ("own", target, _, _) if not erased:
                 verb = "withdraw_rules" if now is not None else "grant_rules"
-                sets.setdefault((run.position, verb, "subject", target), []).append(now or run.before)
+                sets.setdefault((run.position, verb, "subject", target), []).append(run.before or now)
             case ("rule", target, _) if target not in removed:
                 verb = "withdraw_rules" if now is not None else "grant_rules"
                 sets.setdefault((run.position, verb, "role", target), []).append(now or run.before)

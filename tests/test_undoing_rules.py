@@ -129,3 +129,7 @@ def test_a_role_that_was_made_is_removed_and_rules_of_others_are_set_back() -> N
 def test_of_what_is_not_known_as_it_was_nothing_is_set() -> None:
     cleared = subject(2, "clearance_set", clearance=9)
     assert undone([cleared], 2, whole=False) == [Step(2, "none", "subject", OLGA, why=UNKNOWN)]
+    own = Event(2, "subject_rules_granted", {"rules": [RULE]})
+    assert undone([own], 2, whole=False) == [Step(2, "none", "subject", OLGA, why=UNKNOWN)]
+    granted = subject(2, "roles_granted", granted=[str(ROLE)])
+    assert undone([granted], 2, whole=False) == [Step(2, "withdraw_roles", "subject", OLGA, [str(ROLE)])]
