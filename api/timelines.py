@@ -154,6 +154,8 @@ async def _worths(connection: Connection, token: TokenStanding, moments: Sequenc
     worths: list[TokenWorth] = []
     for position, instant in moments:
         (found,) = await look_up(connection, [token.token_id], position=position, instant=instant)
+        if found.token is None:  # it left between two statements
+            await refuse_archived_token(connection, token.token_id, position)
         assert found.token is not None
         worths.append(TokenWorth(standing_of(found.token, references[position], instant), token.expires_at))
     return worths
