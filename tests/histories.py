@@ -31,6 +31,7 @@ from ledger.errors import InvalidInput, LedgerError
 from ledger.execute import Pool
 from ledger.log import Actor, Command, append
 from ledger.standing import standing_of
+from projections.changes import read_changes
 from projections.install import install_views
 from projections.lookup import Found, look_up
 from projections.moments import AsOf, Moment, read_moment
@@ -370,7 +371,7 @@ class Histories(RuleBasedStateMachine):
         for answer in self.answered:
             answered.setdefault(answer.position, []).append(answer)
         ends = self.ends()
-        past = Past()
+        past, before, states = Past(), 0, dict[tuple[str, UUID], tuple[int, object]]()
         for recorded in [None, *self.log]:
             if recorded is not None:
                 past.take(recorded)
@@ -392,6 +393,8 @@ class Histories(RuleBasedStateMachine):
             gone = past.tokens.keys() - self.past.tokens.keys()
             if past.log_id != NOT_OPENED and not gone:
                 await self._compare_listings(Moment(position, instant, past.log_id), past)
+                await self._compare_changes(before, states, past)
+            before, states = position, past.states()
             for asked in again.values():
                 await self._compare(position, [a for a in asked if a.token_id not in gone], past)
 
@@ -421,6 +424,24 @@ class Histories(RuleBasedStateMachine):
                 one.token.token_id: (one.standing.state, one.standing.reason, one.standing.api_ids) for one in page.tokens
             }
             assert (page.next, listed) == (None, standings), f"listed as of {moment}"
+
+    async def _compare_changes(self, before: int, states: dict[tuple[str, UUID], tuple[int, object]], past: Past) -> None:
+        """List what is in another state than it was at a position before; nothing had left the views."""
+        found: list[tuple[int, str, UUID, int | None]] = []
+        cursor: int | None = None
+        while True:
+            page = await read_changes(self.ledger.service, before, past.position, kind=None, cursor=cursor, limit=7)
+            found += [(change.position, change.kind, change.id, change.before) for change in page.changes]
+            cursor = page.next
+            if cursor is None:
+                break
+        nothing: tuple[int | None, object] = (None, None)
+        changed = [
+            (position, *key, states.get(key, nothing)[0])
+            for key, (position, state) in past.states().items()
+            if state != states.get(key, nothing)[1]
+        ]
+        assert found == sorted(changed, key=lambda change: change[:3]), f"changed from {before} to {past.position}"
 
     async def _compare(self, position: int, again: Sequence[Live | Asked], past: Past) -> None:
         """Ask as of a position: the whole log, and views that go no further. Both answer alike, and as was answered live."""

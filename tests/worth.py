@@ -309,6 +309,26 @@ class Past:
             for found in self._rules_of(subject, api_id)
         }
 
+    def states(self) -> dict[tuple[str, UUID], tuple[int, object]]:
+        """Answer the state of everything, and since which position it is so: what /v1/audit/changes compares."""
+        active = {
+            token_id: TokenState(token_id, "active", None, None, token.position) for token_id, token in self.tokens.items()
+        }
+        rows: Mapping[str, Mapping[UUID, Any]] = {
+            "token": active | self.token_states,
+            "family": self.families,
+            "subject": self.subjects,
+            "client": self.clients,
+            "api": self.apis,
+            "key": self.keys,
+        }
+        found: dict[tuple[str, UUID], tuple[int, object]] = {}
+        for kind, of_kind in rows.items():
+            for row_id, row in of_kind.items():
+                found[kind, row_id] = row.position, (replace(row, position=0), self.dead_up_to.get(row_id))
+        found |= {("role", role_id): (role.position, role) for role_id, role in self.roles.items()}
+        return found | {("subject_rules", subject_id): rules for subject_id, rules in self.own_rules.items()}
+
 
 def _is_paused(row: TokenState | Family | Subject | Client | Api, now: datetime) -> bool:
     return row.status == "suspended" and (row.status_until is None or now < row.status_until)
