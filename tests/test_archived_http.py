@@ -44,7 +44,7 @@ class Archived:
     app: App
     old: dict[str, Any]  # a token that ended and left
     new: dict[str, Any]  # issued when that had left
-    unfamiliar: str  # an Idempotency-Key, the command of which is archived
+    archived_key: str  # an Idempotency-Key, the command of which is archived
     plan: dict[str, Any]  # of a revocation, from before
 
 
@@ -177,12 +177,9 @@ def test_events_newest_first_end_where_the_log_begins_and_the_next_page_is_refus
     assert names_a_partition(archived, refused(answer, 410, "partition_archived"))
 
 
-@pytest.mark.parametrize("filters", [{"type": "token_issued"}, {"actor": "subject"}], ids=["type", "subject"])
-def test_filtered_events_never_end_as_if_that_were_all(
-    auditor: httpx.Client, archived: Archived, filters: dict[str, str]
-) -> None:
-    if "actor" in filters:
-        filters = {"subject_id": archived.ann.subject_id}
+@pytest.mark.parametrize("by", ["type", "subject_id"])
+def test_filtered_events_never_end_as_if_that_were_all(auditor: httpx.Client, archived: Archived, by: str) -> None:
+    filters = {by: {"type": "token_issued", "subject_id": archived.ann.subject_id}[by]}
     page = ok(auditor.get("/v1/audit/events", params={"limit": "1000"} | filters))
     assert page["next"] == str(archived.edge)
     problem = refused(auditor.get("/v1/audit/events", params=filters | {"cursor": page["next"]}), 410, "partition_archived")
@@ -225,7 +222,7 @@ def test_what_was_never_there_is_unknown(auditor: httpx.Client) -> None:
 def test_a_repeat_of_an_archived_command_is_refused_for_nobody_can_tell_what_it_did(
     auditor: httpx.Client, archived: Archived
 ) -> None:
-    again = auditor.post("/v1/apis", json={"name": unique("once")}, headers={"Idempotency-Key": archived.unfamiliar})
+    again = auditor.post("/v1/apis", json={"name": unique("once")}, headers={"Idempotency-Key": archived.archived_key})
     assert names_a_partition(archived, refused(again, 410, "partition_archived"))
 
 
