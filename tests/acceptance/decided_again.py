@@ -33,7 +33,7 @@ SUBJECTS: Final = 12
 WIRES: Final = 4
 BATCH: Final = 100
 GROWN: Final = 10
-FEWEST_REASONS: Final = 15
+FEWEST_REASONS: Final = 12
 
 RULES: Final = {
     "reader": ["allow GET /orders/**", "deny GET /orders/hidden/**", "allow GET /people/{sub}"],
