@@ -207,7 +207,8 @@ class _Teller:
         elif verb in ("tokens_revoked", "password_set"):
             of = {"subject": whose, "client": "the client", "api": "the API"}[kind]
             with_password = " with a new password" if verb == "password_set" else ""
-            text = f"All tokens of {of} up to then were revoked{with_password}"
+            up_to = "then" if event.payload["cuts_off"] else f"position {event.payload[kind]['cutoff_position']}"
+            text = f"All tokens of {of} up to {up_to} were revoked{with_password}"
         else:
             text = f"{whose if kind == 'subject' else _THINGS[kind]} {_DONE[verb]}"
         return Sentence(f"{text}{by} {self._when(event)}{_until(event)}{because}.", event.position)

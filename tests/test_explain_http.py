@@ -204,3 +204,17 @@ def test_a_question_that_is_none_is_refused_by_name(admin: httpx.Client, http: h
     problem = refused(admin.get("/v1/audit/explain", params={"api": api}), 400, "invalid_input")
     assert [p["field"] for p in problem["problems"]] == ["token_id", "method", "path"]
     assert http.get("/v1/audit/explain").status_code == 401
+
+
+def test_a_cut_off_by_an_instant_says_up_to_where(
+    admin: httpx.Client, http: httpx.Client, api: str, olga: Person, app: App
+) -> None:
+    token = login(http, olga, app)
+    instant = evaluate(http, resource_server(admin, api), token["access_token"])["context"]["instant"]
+    last = ok(admin.get("/readyz"))["position"]
+    new_person(admin)  # what is recorded after the instant is not up to then
+    path = f"/v1/subjects/{olga.subject_id}/revoke-tokens"
+    ok(admin.post(path, json={"issued_before": instant, "reason": "odd"}))
+    answer = explain(admin, token["token_id"], api)
+    assert types_at(admin, answer) == ["token_issued", "subject_tokens_revoked", None]
+    assert f" up to position {last} were revoked by admin" in texts(answer)[1]
