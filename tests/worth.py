@@ -325,7 +325,9 @@ class Past:
         found: dict[tuple[str, UUID], tuple[int, object]] = {}
         for kind, of_kind in rows.items():
             for row_id, row in of_kind.items():
-                found[kind, row_id] = row.position, (replace(row, position=0), self.dead_up_to.get(row_id))
+                # Of a cut-off a row says what it was before it: what counts is which tokens are dead.
+                row_of = {"cutoff_position": 0} if hasattr(row, "cutoff_position") else {}
+                found[kind, row_id] = row.position, (replace(row, position=0, **row_of), self.dead_up_to.get(row_id))
         found |= {("role", role_id): (role.position, role) for role_id, role in self.roles.items()}
         return found | {("subject_rules", subject_id): rules for subject_id, rules in self.own_rules.items()}
 
