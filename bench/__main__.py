@@ -38,7 +38,7 @@ INSERT: Final = "plain INSERT and commit (pgbench)"
 APPEND: Final = "the append alone, batches as of opaque issues (pgbench)"
 FLOORS: Final = (BARE, FALCON, QUERY, INSERT, APPEND)
 DATABASE: Final = "token_ledger"
-WIDTH: Final = 160
+WIDTH: Final = 220
 
 
 @dataclass(frozen=True, slots=True)
