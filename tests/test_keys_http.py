@@ -427,3 +427,19 @@ def test_a_verifier_that_asks_once_an_hour_never_meets_an_unknown_kid(
         assert seen.unknown(every=3_600, phase=phase, cached=cached) == []
     # One that asks seldom does meet some: what is played here can be told.
     assert any(seen.unknown(every=100_000, phase=draw.uniform(0, 100_000), cached=0) for _ in range(60))
+
+
+def test_keys_are_listed_as_they_were(admin: httpx.Client) -> None:
+    before = ok(admin.get("/v1/keys"))
+    made = ok(admin.post("/v1/keys", json={"use": "sig", "algorithm": "ES256"}), 201)
+    ok(admin.post(f"/v1/keys/{made['key_id']}/revoke", json={"reason": "not needed"}))
+
+    def statuses(**as_of: Any) -> dict[str, str]:
+        return {key["key_id"]: key["status"] for key in ok(admin.get("/v1/keys", params=as_of))["keys"]}
+
+    of_then = {key["key_id"]: key["status"] for key in before["keys"]}
+    assert statuses(as_of=before["position"]) == of_then
+    assert statuses(as_of=made["position"]) == of_then | {made["key_id"]: "pending"}
+    assert statuses()[made["key_id"]] == "revoked"
+    assert ok(admin.get("/v1/keys", params={"as_of": made["position"]}))["position"] == made["position"]
+    refused(admin.get("/v1/keys", params={"as_of": "soon"}), 400, "invalid_input")

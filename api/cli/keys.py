@@ -16,7 +16,7 @@ def key_group() -> None:
 
 
 @key_group.command("list")
-@calls("GET", "/v1/keys", columns=KEY_COLUMNS)
+@calls("GET", "/v1/keys", columns=KEY_COLUMNS, past=True)
 def list_keys(call: Call) -> None:
     """List every key there ever was, oldest first; never a secret part."""
     call.rows([call()["keys"]])

@@ -10,8 +10,9 @@ from falcon.asgi import Request, Response
 from api.asking import authorize
 from api.body import Body, read_body, read_optional_body
 from api.commands import carry_out, make_envelope
-from api.pages import read_query, uuid_of
+from api.pages import AS_OF, read_query, uuid_of
 from api.resources.bodies import Reason
+from api.seeing import see_reference
 from api.service import NOBODY, Service
 from ledger import keys
 from ledger.errors import InvalidInput
@@ -48,11 +49,11 @@ class TokenKeys:
         self._service = service
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """List every key there ever was, oldest first. `published`: whether it stands in the key set now."""
+        """List every key there ever was, or was then, oldest first. `published`: whether it stands in the key set, or stood."""
         await authorize(req, self._service)
-        read_query(req, ())
-        found, kept = await self._service.find(NOBODY)
-        longest = self._service.longest_access_lifetime(kept)
+        seen, position, instant = await see_reference(self._service, read_query(req, AS_OF))
+        keys = (await seen.reference(key_ids=seen.kept.keys)).keys.values()
+        longest = self._service.longest_access_lifetime(seen.kept)
         resp.media = {
             "keys": [
                 {
@@ -64,12 +65,11 @@ class TokenKeys:
                     "made_at": rfc3339(key.made_at),
                     "changed_at": rfc3339(key.changed_at),
                     "changed_at_position": key.position,
-                    "published": is_published(key, found.instant, longest),
+                    "published": is_published(key, instant, longest),
                 }
-                for key in sorted(kept.keys.values(), key=lambda key: (key.made_at, key.key_id))
+                for key in sorted(keys, key=lambda key: (key.made_at, key.key_id))
             ],
-            "position": found.position,
-            "instant": rfc3339(found.instant),
+            **seen.where(position, instant),
         }
 
     async def on_post(self, req: Request, resp: Response) -> None:
