@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -146,7 +147,7 @@ def _database_ticks(conninfo: str) -> int:
 def _calls(app: App[Request, Response], asked: Sequence[Asked]) -> Iterator[Callable[[], Awaitable[Any]]]:
     while True:
         for request in asked:
-            yield lambda request=request: _call(app, request)  # type: ignore[misc] # mypy does not take the default
+            yield partial(_call, app, request)
 
 
 async def _call(app: App[Request, Response], asked: Asked) -> None:
@@ -183,14 +184,14 @@ def _reads(service: Service, known: Sequence[Known]) -> Iterator[Callable[[], Aw
     while True:
         for one in known:
             if one.standing != "unknown":
-                yield lambda one=one: read_presented(service, one.text)  # type: ignore[misc]
+                yield partial(read_presented, service, one.text)
 
 
 def _finds(service: Service, known: Sequence[Known]) -> Iterator[Callable[[], Awaitable[Any]]]:
     token_ids = [read("access", one.text)[0] for one in known if one.standing != "unknown"]
     while True:
         for token_id in token_ids:
-            yield lambda token_id=token_id: service.find(token_id)  # type: ignore[misc]
+            yield partial(service.find, token_id)
 
 
 def _decides(service: Service, known: Sequence[Known]) -> Iterator[Callable[[], Awaitable[Any]]]:
@@ -209,7 +210,7 @@ def _decides(service: Service, known: Sequence[Known]) -> Iterator[Callable[[], 
     while True:
         for known_one in known:
             if known_one.standing == "good":
-                yield lambda text=known_one.text: one(text)  # type: ignore[misc]
+                yield partial(one, known_one.text)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Written, read and held against their checksums in bounded memory. Must not know 
 what its events mean.
 """
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -164,28 +165,21 @@ class _Hashed:
         self._raw.flush()
 
 
-class _whole:  # noqa: N801 - used like a function
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
     """Open a file to be written beside its place; it takes it when it is whole and on the disk."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._partial = path.with_name(path.name + ".partial")
-
-    def __enter__(self) -> BinaryIO:
-        self._raw = self._partial.open("wb")
-        return self._raw
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._raw:
-            if kind is None:
-                self._raw.flush()
-                os.fsync(self._raw.fileno())
-        if kind is not None:
-            self._partial.unlink()
-            return
-        self._partial.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the name too
-        finally:
-            os.close(folder)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as raw:
+            yield raw
+            raw.flush()
+            os.fsync(raw.fileno())
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the name too
+    finally:
+        os.close(folder)

@@ -34,12 +34,14 @@ from projections.archive_files import (
     write,
 )
 from projections.replay import (
+    HELD_UP,
     PATIENCE_SECONDS,
     TURN_HELD_MS,
     TURN_WAIT_MS,
     OnProgress,
     Progress,
     head_of,
+    let_others_go_first,
     maintenance,
     no_progress,
 )
@@ -198,11 +200,10 @@ def _drop(
                 connection.execute("DELETE FROM ledger.partitions WHERE from_position = %s", (partition.from_position,))
                 _record(connection, event)
             return time.monotonic() - began
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected):
+        except HELD_UP:
             if time.monotonic() - waiting_since > patience_seconds:
                 raise PartitionInUse(partition.name, _readers(connection)) from None
-            # Reads of the log queue behind an attempt: they get the greater part of the time, and more each time.
-            time.sleep(min(0.25 * 2 ** min(tried, 5), 5.0))
+            let_others_go_first(tried)
 
 
 def _record(connection: Connection[TupleRow], event: Event) -> None:

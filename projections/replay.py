@@ -127,6 +127,15 @@ FoldRange = Callable[[int, int], None]
 T = TypeVar("T")
 
 
+# What an attempt raises that took no turn, or could not have it for long enough: nothing is changed, and it is made again.
+HELD_UP: Final = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected)
+
+
+def let_others_go_first(tried: int) -> None:
+    """Pause after an attempt: reads and appends queued behind it, and get the greater part of the time, more each time."""
+    time.sleep(min(0.25 * 2 ** min(tried, 5), 5.0))
+
+
 def no_progress(_: Progress) -> None:
     """Tell nobody."""
 
@@ -461,11 +470,10 @@ def put_in_place(
                 drop(connection, PREVIOUS, TURN_WAIT_MS)
             head, held_seconds = _swap(connection, schema, fold_range, folded)
             break
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected):
+        except HELD_UP:
             if time.monotonic() - waiting_since > patience_seconds:
                 raise SwapBlocked(_holders(connection, [LIVE, PREVIOUS])) from None
-            # Reads and appends queue behind an attempt: they get the greater part of the time, and more each time.
-            time.sleep(min(0.25 * 2 ** min(tried, 5), 5.0))
+            let_others_go_first(tried)
     progress(Progress("swapping", tried, tried, time.monotonic() - waiting_since))
     return Swapped(head, held_seconds, tried)
 

@@ -49,7 +49,10 @@ class TokenKeys:
         self._service = service
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """List every key there ever was, or was then, oldest first. `published`: whether it stands in the key set, or stood."""
+        """List every key there ever was, or was then, oldest first.
+
+        `published`: whether it stands in the key set, or stood, by the lifetimes that tokens may have now.
+        """
         await authorize(req, self._service)
         seen, position, instant = await see_reference(self._service, read_query(req, AS_OF))
         keys = (await seen.reference(key_ids=seen.kept.keys)).keys.values()
