@@ -4,6 +4,7 @@ PYTHON ?= python3
 UV ?= uv
 ARGS ?=
 ONLY ?=
+SIZE ?= default
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,7 +26,7 @@ help:
 	@echo "make run          start Token Ledger with its embedded PostgreSQL (ARGS='...' goes to: token-ledger serve)"
 	@echo "make test         formatting, lint, types and tests, to the first failure"
 	@echo "make acceptance   the acceptance points against a running service of their own (ONLY='...' picks some)"
-	@echo "make bench        the measurements"
+	@echo "make bench        the measurements: about ten minutes; SIZE=small a minute, SIZE=full hours (ONLY='...' picks lines)"
 	@echo "make lock         resolve the dependencies of pyproject.toml anew (needs uv)"
 	@echo
 	@echo "PYTHON=$(PYTHON) makes the virtual environment; Python 3.11 or newer."
@@ -44,7 +45,7 @@ acceptance: $(STAMP_DEV)
 	@$(BIN)/python -m tests.acceptance $(ONLY)
 
 bench: $(STAMP_DEV)
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench --size $(SIZE) $(if $(ONLY),--only '$(ONLY)') $(ARGS)
 
 lock:
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: install it, or give UV=/path/to/uv" >&2; exit 1; }

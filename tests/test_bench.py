@@ -10,16 +10,22 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import bench.__main__
 import bench.ledger
-from bench.__main__ import APPEND, BARE, FALCON, INSERT, QUERY, floor, main
+from bench.__main__ import main
+from bench.decisions import BARE, FALCON, QUERY
+from bench.figures import Figure, Goal
 from bench.load import Request, run_load, write_requests
+from bench.running import floor
+from bench.stage import Section, Stage
+from bench.table import BEGINS, ENDS, as_markdown, write_between_marks
 
-TINY = ["--rounds", "1", "--seconds", "1", "--workers", "1", "--tokens", "20", "--connections", "4"]
+TINY = ["--size", "small", "--rounds", "1", "--workers", "1", "--connections", "4"]
 
 pytestmark = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 
 
-def test_the_bench_answers_every_row_with_its_floors_and_no_wrong_answer() -> None:
+def test_the_bench_answers_each_line_with_its_floors_and_no_wrong_answer() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "bench", *TINY, "--json", "--only", "gateway, jwe|AuthZEN|alone|issue, opaque|rotation"],
         capture_output=True,
@@ -28,28 +34,27 @@ def test_the_bench_answers_every_row_with_its_floors_and_no_wrong_answer() -> No
         timeout=120,
     )
     assert ended.returncode == 0, ended.stderr
-    facts, *rows = map(json.loads, ended.stdout.splitlines())
+    facts, *lines = map(json.loads, ended.stdout.splitlines())
     assert facts["workers"] == 1
     assert facts["PostgreSQL"].startswith("18")
-    assert [row["what"] for row in rows] == [
+    assert [line["what"] for line in lines if line["unit"] == "a second"] == [
         BARE,
         FALCON,
         QUERY,
-        "decision, gateway, jwe",
-        "decision, AuthZEN, opaque",
-        INSERT,
+        "gateway, jwe",
+        "AuthZEN evaluation, opaque",
+        "plain INSERT and commit (pgbench)",
         "the log alone: one appender",
         "issue, opaque",
-        APPEND,
+        "the append alone, batches as of opaque issues (pgbench)",
         "rotation of a one-time token",
     ]
-    for row in rows:
-        assert row["answers"] > 0, row
-        assert row["wrong"] == row["failed"] == 0, row
-        assert row["lowest"] <= row["per_second"] <= row["highest"], row
-        assert row["of_bare"] > 0, row
-        assert row["of_falcon"] > 0, row
-        assert (row["of_own"] is None) == (row["what"] in (BARE, FALCON, QUERY, INSERT)), row
+    for line in lines:
+        assert line["wrong"] == line["failed"] == 0, line
+        assert line["lowest"] <= line["figure"] <= line["highest"], line
+        if line["what"] not in (BARE, QUERY, "plain INSERT and commit (pgbench)") and line["unit"] == "a second":
+            assert line["answers"] > 0, line
+            assert all(ratio > 0 for ratio in line["ratios"].values()), line
 
 
 def test_the_bench_fails_when_the_ledger_says_something_else_of_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +62,43 @@ def test_the_bench_fails_when_the_ledger_says_something_else_of_a_token(monkeypa
     ended = CliRunner().invoke(main, [*TINY, "--only", "gateway, opaque"])
     assert ended.exit_code == 1
     assert "token_revoked" in ended.stderr
+
+
+def _never(_stage: Stage) -> list[Figure]:
+    raise AssertionError("it was started")
+
+
+def test_the_bench_refuses_a_disk_that_has_not_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vast = Section("vast", ("a line",), _never, seconds={"small": 7_200}, gigabytes={"small": 1e9})
+    monkeypatch.setattr(bench.__main__, "SECTIONS", [vast])
+    ended = CliRunner().invoke(main, [*TINY, "--folder", str(tmp_path)])
+    assert ended.exit_code == 1
+    assert "about 120 minutes" in ended.stderr
+    assert f"{tmp_path} has" in ended.stderr
+    assert "1,000,000,000,000,000,000 are needed" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ratio_is_the_median_of_the_ratios_of_each_round() -> None:
+    line = Figure("some", "a line", "8 connections", "a second", [10, 60, 30], {"floor": [10, 30, 60]}, Goal(least=1.5))
+    assert line.value == 30
+    assert line.ratios() == {"floor": 1}
+    assert line.is_reached() is False
+    assert Goal(most=3).is_reached(3)
+
+
+def test_the_table_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGINS}\nold\n{ENDS}\nafter\n")
+    line = Figure("some", "a line", "8 connections", "a second", [1_234.0], {"floor": [2_468.0]}, Goal(least=0.4))
+    text = as_markdown([line], {"cores": 2}, "python -m bench")
+    write_between_marks(page, text)
+    write_between_marks(page, text)
+    written = page.read_text()
+    assert written.startswith(f"before\n{BEGINS}\n")
+    assert written.endswith(f"{ENDS}\nafter\n")
+    assert "old" not in written
+    assert written.count("| a line | 8 connections | 1,234 a second | 1,234 to 1,234 | 0.50 of floor | ≥ 0.40 | yes |") == 1
 
 
 @pytest.fixture(scope="module")
