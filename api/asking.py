@@ -75,9 +75,10 @@ async def read_presented(service: Service, text: str) -> Presented:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A decision, with what it was made on."""
+    """A decision, the API it is about, and what it was made on."""
 
     decision: Decision
+    api_id: UUID
     standing: TokenStanding | None
     found: Found
     kept: Kept
@@ -149,7 +150,7 @@ def _answers(
         )
         for method, target in asked
     ]
-    return [Answered(decide(question, standing, kept), standing, found, kept) for question in questions]
+    return [Answered(decide(question, standing, kept), api_id, standing, found, kept) for question in questions]
 
 
 def judge(presented: Presented, token: TokenStanding | None) -> tuple[TokenStanding | None, bool | None]:

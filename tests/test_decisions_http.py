@@ -341,6 +341,33 @@ def test_the_answer_names_the_rule_what_is_missing_and_the_positions_behind_it(h
     assert denied["rule"] == {"role": "direct", "rule": "deny GET /direct/no"}
 
 
+def test_the_answer_about_a_token_that_stands_says_whose_it_is_and_nothing_of_another_api(
+    http: httpx.Client, admin: httpx.Client, world: World
+) -> None:
+    other = new_api(admin, {"reader": ["allow GET /**"]}, "elsewhere")
+    app = first_party(admin, world.api, other)
+    person = new_person(admin, f"{world.api}:reader", f"{world.api}:writer", f"{other}:reader")
+    scope = f"{world.api}:reader {other}:reader direct"
+    for asked, roles, said in (
+        ({}, ["reader", "writer"], None),
+        ({"scope": scope}, ["reader"], f"{world.api}:reader direct"),
+    ):
+        issued = login(http, person, app, **asked)
+        known = introspect(http, world.asker, issued["access_token"])
+        for path in ("/orders/7", "/nothing"):
+            token = evaluate(http, world.asker, issued["access_token"], path=path)["context"]["token"]
+            assert datetime.fromisoformat(token.pop("expires_at")).timestamp() // 1 == known["exp"]
+            assert token == {
+                "token_id": issued["token_id"],
+                "subject_id": person.subject_id,
+                "client_id": app.name,
+                "roles": [f"{world.api}:{role}" for role in roles],
+                "scope": said,
+            }
+        ok(admin.post(f"/v1/tokens/{issued['token_id']}/revoke", json={}))
+        assert "token" not in evaluate(http, world.asker, issued["access_token"])["context"]
+
+
 # ---------------------------------------------------------------------------------------------------------- who may ask at all
 
 

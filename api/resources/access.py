@@ -5,7 +5,9 @@ the answer was then: the past is asked by whoever may ask now.
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, Final
+from uuid import UUID
 
 from falcon.asgi import Request, Response
 
@@ -13,6 +15,7 @@ from api.asking import Answered, Asker, Then, asker_of, decide_access, decide_ac
 from api.body import read_json
 from api.pages import read_then
 from api.service import Service
+from ledger.cascade import TokenStanding
 from ledger.errors import InvalidInput, Problem
 from ledger.instants import rfc3339
 
@@ -105,11 +108,35 @@ def evaluation_answer(answered: Answered) -> dict[str, Any]:
         "log_id": str(answered.found.log_id),
         "evidence": decision.evidence,
     }
+    if decision.token_stands and answered.standing is not None:
+        context["token"] = _token_answer(answered, answered.standing)
     if decision.rule is not None:
         context["rule"] = decision.rule
     if decision.missing is not None:
         context["missing"] = decision.missing
     return {"decision": decision.allowed, "context": context}
+
+
+def _token_answer(answered: Answered, token: TokenStanding) -> dict[str, Any]:
+    """Answer whose token it is: what an API needs to know of who calls, and of no other API.
+
+    `roles`: those of the asking API that the subject holds and the token's scope leaves it. `scope` None: nothing is left out.
+    """
+    kept = answered.kept
+
+    def of_this_api(role_ids: Iterable[UUID]) -> list[UUID]:
+        return [role_id for role_id in role_ids if kept.roles[role_id].api_id == answered.api_id]
+
+    scope = None if token.role_ids is None else of_this_api(token.role_ids)
+    held = [role_id for role_id in of_this_api(token.subject_role_ids) if scope is None or role_id in scope]
+    return {
+        "token_id": str(token.token_id),
+        "subject_id": str(token.subject_id),
+        "client_id": kept.clients[token.client_id].name,
+        "roles": kept.role_names(held),
+        "scope": kept.scope_text(scope, token.direct),
+        "expires_at": rfc3339(token.expires_at),
+    }
 
 
 def _question(body: dict[str, Any], item: object, number: int) -> _Question | InvalidInput:
