@@ -10,13 +10,13 @@ import falcon
 from falcon.asgi import Request, Response
 
 from api.asking import Asker, bearer_of, credentials_of_secret, decide_access
+from api.challenges import bearer_challenge
 from api.service import Service
 from ledger.errors import InvalidInput, NotAuthenticated
 
 _READ: Final = {
     name.lower().encode(): name for name in ("Ledger-Gateway-Key", "X-Original-Method", "X-Original-URI", "Authorization")
 }
-UNAUTHORIZED_HEADER: Final = 'Bearer realm="token-ledger", error="invalid_token"'
 
 
 class NginxGateway:
@@ -35,7 +35,8 @@ class NginxGateway:
         if method is None or target is None:
             raise InvalidInput.of("X-Original-URI" if target is None else "X-Original-Method", "a header that is needed")
         # Header values arrive as latin-1; what nginx forwards is the raw target, byte for byte.
-        answered = await decide_access(self._service, bearer_of(req), asker, method, target)
+        token = bearer_of(req)
+        answered = await decide_access(self._service, token, asker, method, target)
         decision, standing = answered.decision, answered.standing
         resp.set_header("Ledger-Reason", decision.reason)
         resp.set_header("Ledger-Position", str(decision.position))
@@ -45,9 +46,10 @@ class NginxGateway:
             resp.set_header("Ledger-Token-Id", str(standing.token_id))
         elif decision.token_stands:
             resp.status = falcon.HTTP_403
+            resp.set_header("WWW-Authenticate", bearer_challenge("insufficient_scope"))
         else:
             resp.status = falcon.HTTP_401
-            resp.set_header("WWW-Authenticate", UNAUTHORIZED_HEADER)
+            resp.set_header("WWW-Authenticate", bearer_challenge("invalid_token" if token else "no_token"))
 
 
 def _asked(req: Request) -> tuple[str, str | None, str | None]:
