@@ -57,6 +57,8 @@ ROUTES: Final = (
     Route("/access/v1/evaluation", access.Evaluation),
     Route("/access/v1/evaluations", access.Evaluations),
     Route("/gateway/nginx", gateway.NginxGateway),
+    Route("/gateway/forward", gateway.ForwardGateway),
+    Route("/gateway/envoy/{target:path}", gateway.EnvoyGateway),
     Route("/v1/subjects", subjects.Subjects),
     Route("/v1/subjects/{subject_id}", subjects.Subjects, "one"),
     Route("/v1/subjects/{subject_id}/profile", subjects.Subjects, "profile"),

@@ -13,7 +13,6 @@ import falcon
 import psycopg
 from falcon.asgi import App, Request, Response
 
-from api.challenges import REALM, bearer_challenge
 from ledger.errors import InvalidInput, IsArchived, LedgerError, NotAllowed, NotAuthenticated, NotFound, Refused, TryAgain
 from ledger.execute import IdempotencyKeyReused
 from ledger.guessing import TooManyAttempts
@@ -72,6 +71,18 @@ class UnsupportedMediaType(LedgerError):
     code = "unsupported_media_type"
 
 
+class NoDecision(LedgerError):
+    """A gateway got no decision, for a reason of its own: a key that is not known, a header that lacks or stands twice.
+
+    Its client is told whatever it is answered: nothing is wrong with the client's token, and so it is neither 401 nor 403.
+    """
+
+    code = "no_decision"
+
+    def __init__(self, error: LedgerError) -> None:
+        super().__init__(f"the gateway got no decision: {error.message}")
+
+
 class DatabaseUnavailable(TryAgain):
     """The database was needed for the answer, and is away, out of connections or too slow."""
 
@@ -84,6 +95,8 @@ def status_of(error: LedgerError) -> int:
         return error.status
     if isinstance(error, UnsupportedMediaType):
         return 415
+    if isinstance(error, NoDecision):
+        return 503
     return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
 
 
@@ -104,9 +117,8 @@ async def _refused(req: Request, resp: Response, error: LedgerError, _params: di
         _answer(req, resp, status, "internal_error", "something went wrong here; the request id helps to find it", None)
         return
     problems = [{"field": p.field, "rule": p.rule} for p in error.problems] if isinstance(error, InvalidInput) else None
-    challenge = _challenge(req, status)
-    if challenge is not None:
-        resp.set_header("WWW-Authenticate", challenge)
+    if status == 401:
+        resp.set_header("WWW-Authenticate", f'{_scheme(req)} realm="token-ledger"')
     _answer(req, resp, status, error.code, error.message, problems, error)
 
 
@@ -116,22 +128,12 @@ async def _database_unavailable(req: Request, resp: Response, error: psycopg.Ope
     await _refused(req, resp, DatabaseUnavailable("the database did not answer in time"), params)
 
 
-def _challenge(req: Request, status: int) -> str | None:
-    """Answer what a 401 challenges with, or a 403 where a token was shown; None for any other answer.
-
-    The scheme is the one that was tried (RFC 6749 section 5.2), else the one of the endpoint.
-    """
-    if status not in (401, 403):
-        return None
-    tried = (req.get_header("Authorization") or "").partition(" ")[0].lower()
+def _scheme(req: Request) -> str:
+    """Answer the scheme to challenge with: the one that was tried (RFC 6749 section 5.2), else the one of the endpoint."""
     if req.path.startswith("/gateway/"):
-        # Nothing is wrong with the token that was passed on.
-        return f'Ledger-Gateway-Key realm="{REALM}"' if status == 401 else None
-    if tried == "basic" or req.path.startswith(("/oauth/", "/access/")):
-        return f'Basic realm="{REALM}"' if status == 401 else None
-    if status == 403:
-        return bearer_challenge("insufficient_scope")
-    return bearer_challenge("invalid_token" if tried == "bearer" else "no_token")
+        return "Ledger-Gateway-Key"  # nothing is wrong with the token that was passed on
+    tried_basic = (req.get_header("Authorization") or "")[:6].lower() == "basic "
+    return "Basic" if tried_basic or req.path.startswith(("/oauth/", "/access/")) else "Bearer"
 
 
 async def _http_error(req: Request, resp: Response, error: falcon.HTTPError, _params: dict[str, Any]) -> None:

@@ -12,12 +12,14 @@ from falcon.asgi import Request, Response
 
 from api.counting import RequestCounts
 from api.errors import PayloadTooLarge
+from api.resources.gateway import ENVOY_PREFIX
 from ledger.paths import PathRefused, canonical
 
 logger = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES: Final = 16 * 1024
 MAX_TARGET_BYTES: Final = 8 * 1024
+OF_ENVOY: Final = ENVOY_PREFIX + b"/"
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
 
 
@@ -35,6 +37,8 @@ class RequestContext:
         raw_path = scope.get("raw_path") or b""
         if len(raw_path) + len(scope["query_string"]) > MAX_TARGET_BYTES:
             raise PayloadTooLarge("the target", "8 KiB", 414)
+        if raw_path.startswith(OF_ENVOY):
+            return  # what follows is another's path, and a question: it is answered with the reason
         try:
             # What we refuse to decide on has no place here either: one address an endpoint, for us and whoever is before us.
             canonical(raw_path.decode("latin-1"))

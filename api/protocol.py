@@ -67,6 +67,9 @@ class Protocol(HttpToolsProtocol):
         self._in_header = False
         if self.parser.get_http_version() not in ("1.0", "1.1"):
             raise ValueError("neither HTTP/1.0 nor HTTP/1.1")  # to httptools, which makes it a 400
+        if b"#" in self.url:
+            # No target has one (RFC 9112 section 3.2); cut off here, what Envoy asks about would not be what it passes on.
+            raise ValueError("a fragment in the target")
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -29,8 +29,9 @@ from ledger.events import (
 )
 from ledger.identifiers import name_id
 from ledger.names import check_name, check_role_name
+from ledger.paths import PathRefused, canonical
 from ledger.states import Api, Role, RuleOfRole, State
-from ledger.statuses import reinstated, suspended
+from ledger.statuses import reinstated, stands, suspended
 
 MAX_RULES: Final = 10_000
 MAX_AUDIENCE_CHARACTERS: Final = 255
@@ -51,9 +52,18 @@ def role_name_id(api_id: UUID, name: str) -> UUID:
 # ----------------------------------------------------------------------------------------------------------------- APIs
 
 
-def register(state: State, _now: datetime, *, name: str, audience: str | None = None, semicolons: bool = False) -> list[Event]:
-    """Register an API; its `aud` is its name unless said otherwise. `semicolons`: whether `;` may stand in its paths.
+def register(
+    state: State,
+    _now: datetime,
+    *,
+    name: str,
+    audience: str | None = None,
+    semicolons: bool = False,
+    preflights: bool = False,
+) -> list[Event]:
+    """Register an API; its `aud` is its name unless said otherwise.
 
+    `semicolons`: whether `;` may stand in its paths. `preflights`: whether OPTIONS passes its gateways without a token.
     Reads the API. NameIsTaken; InvalidInput for an audience that is neither a name nor an absolute URI.
     """
     check_name(name)
@@ -65,6 +75,7 @@ def register(state: State, _now: datetime, *, name: str, audience: str | None = 
         name=name,
         audience=name if audience is None else _checked_audience(audience),
         semicolons=semicolons,
+        preflights=preflights,
         cutoff_position=0,
         status="active",
         status_reason=None,
@@ -74,7 +85,13 @@ def register(state: State, _now: datetime, *, name: str, audience: str | None = 
 
 
 def change(
-    state: State, _now: datetime, *, api_id: UUID, audience: str | None = None, semicolons: bool | None = None
+    state: State,
+    _now: datetime,
+    *,
+    api_id: UUID,
+    audience: str | None = None,
+    semicolons: bool | None = None,
+    preflights: bool | None = None,
 ) -> list[Event]:
     """Change what is not None. BuiltIn; InvalidInput as in `register`."""
     api = _changeable(state, api_id)
@@ -82,6 +99,7 @@ def change(
         api,
         audience=api.audience if audience is None else _checked_audience(audience),
         semicolons=api.semicolons if semicolons is None else semicolons,
+        preflights=api.preflights if preflights is None else preflights,
     )
     return [] if row == api else [ApiChanged(api_id=api_id, api=row)]
 
@@ -108,6 +126,20 @@ def revoke_tokens(
     if cutoff_position <= api.cutoff_position:
         return []
     return [ApiTokensRevoked(api_id=api_id, api=replace(api, cutoff_position=cutoff_position), reason=reason)]
+
+
+def passes_without_token(api: Api, method: str, target: str, instant: datetime) -> bool:
+    """Say whether a request passes the gateways of an API without a decision about a token: OPTIONS, where the API lets it.
+
+    What a browser sends ahead of a request of another origin has no token (Fetch section 3.2.2). Its path is canonical too.
+    """
+    if method != "OPTIONS" or not api.preflights or not stands(api.status, api.status_until, instant):
+        return False
+    try:
+        canonical(target, semicolons=api.semicolons)
+    except PathRefused:
+        return False
+    return True
 
 
 def _api(state: State, api_id: UUID) -> Api:

@@ -457,7 +457,10 @@ class ClientTokensRevoked(ClientEvent):
 
 @dataclass(frozen=True, slots=True, config=CONFIG)
 class ApiEvent(Event):
-    """The shape of the events about an API. `cuts_off`: its cut-off becomes the position of this event."""
+    """The shape of the events about an API. `cuts_off`: its cut-off becomes the position of this event.
+
+    The version before had no `preflights`.
+    """
 
     api_id: UUID
     api: Api
@@ -469,6 +472,7 @@ class ApiRegistered(ApiEvent):
     """An API came to be."""
 
     TYPE: ClassVar[str] = "api_registered"
+    SCHEMA_VERSION: ClassVar[int] = 2
     STREAM: ClassVar[str] = "api_id"
 
 
@@ -477,6 +481,7 @@ class ApiChanged(ApiEvent):
     """An API's settings changed."""
 
     TYPE: ClassVar[str] = "api_changed"
+    SCHEMA_VERSION: ClassVar[int] = 2
     STREAM: ClassVar[str] = "api_id"
 
 
@@ -485,6 +490,7 @@ class ApiSuspended(ApiEvent):
     """An API was suspended: every decision about it is no."""
 
     TYPE: ClassVar[str] = "api_suspended"
+    SCHEMA_VERSION: ClassVar[int] = 2
     STREAM: ClassVar[str] = "api_id"
 
 
@@ -493,6 +499,7 @@ class ApiReinstated(ApiEvent):
     """An API's suspension ended."""
 
     TYPE: ClassVar[str] = "api_reinstated"
+    SCHEMA_VERSION: ClassVar[int] = 2
     STREAM: ClassVar[str] = "api_id"
 
 
@@ -501,7 +508,7 @@ class ApiTokensRevoked(ApiEvent):
     """Every token for the API issued up to its cut-off was revoked. Version 1 had no reason."""
 
     TYPE: ClassVar[str] = "api_tokens_revoked"
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
     STREAM: ClassVar[str] = "api_id"
     reason: str | None = field(kw_only=True)
 

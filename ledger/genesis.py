@@ -99,6 +99,7 @@ def _ledger_api() -> list[Event]:
         name=LEDGER_API_NAME,
         audience=LEDGER_API_NAME,
         semicolons=False,
+        preflights=False,
         cutoff_position=0,
         status="active",
         status_reason=None,

@@ -161,13 +161,14 @@ class Client:
 
 @dataclass(frozen=True, slots=True, config=CONFIG)
 class Api:
-    """A protected API. `audience` is its name in `aud`."""
+    """A protected API. `audience` is its name in `aud`; `preflights`: OPTIONS passes its gateways without a token."""
 
     VIEW: ClassVar[str] = "apis"
     api_id: UUID
     name: str
     audience: str
     semicolons: bool
+    preflights: bool
     cutoff_position: int
     status: Literal["active", "suspended"]
     status_reason: str | None

@@ -49,6 +49,7 @@ CREATE TABLE apis (
   name text NOT NULL,
   audience text NOT NULL,          -- as it stands in `aud`
   semicolons boolean NOT NULL,     -- whether `;` may stand in a path
+  preflights boolean NOT NULL,     -- whether OPTIONS passes its gateways without a token
   cutoff_position bigint NOT NULL,
   status text NOT NULL,            -- active | suspended
   status_reason text,
@@ -59,11 +60,11 @@ GRANT SELECT ON apis TO ledger_service;
 
 CREATE FUNCTION fold_apis(p_from bigint, p_to bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  INSERT INTO apis (api_id, position, name, audience, semicolons, cutoff_position, status, status_reason, status_until)
-    SELECT a.api_id, e.position, a.name, a.audience, a.semicolons,
+  INSERT INTO apis (api_id, position, name, audience, semicolons, preflights, cutoff_position, status, status_reason, status_until)
+    SELECT a.api_id, e.position, a.name, a.audience, a.semicolons, a.preflights,
         CASE WHEN (e.payload ->> 'cuts_off')::boolean THEN e.position ELSE a.cutoff_position END, a.status, a.status_reason, a.status_until
       FROM history e
-      CROSS JOIN LATERAL jsonb_to_record(e.payload -> 'api') AS a(api_id uuid, name text, audience text, semicolons boolean,
+      CROSS JOIN LATERAL jsonb_to_record(e.payload -> 'api') AS a(api_id uuid, name text, audience text, semicolons boolean, preflights boolean,
         cutoff_position bigint, status text, status_reason text, status_until timestamptz)
       WHERE e.position BETWEEN p_from AND p_to
         AND e.type IN ('api_registered', 'api_changed', 'api_suspended', 'api_reinstated', 'api_tokens_revoked');

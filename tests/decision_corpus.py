@@ -449,13 +449,17 @@ def _rows(rows: Iterable[Any]) -> list[Any]:
     return [_as_json(dataclasses.asdict(row)) for row in rows]
 
 
+# The corpus is older than this member, which no decision about a token looks at.
+WITHOUT_PREFLIGHTS: Final = {"preflights": False}
+
+
 def read() -> tuple[Reference, dict[str, Case]]:
     """Answer the corpus: its reference data, and its cases by name."""
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
     rules = [(UUID(role_id), line, position) for role_id, line, position in golden["rules"]]
     made = reference(
         _CLIENTS.validate_python(golden["clients"]),
-        _APIS.validate_python(golden["apis"]),
+        _APIS.validate_python([WITHOUT_PREFLIGHTS | row for row in golden["apis"]]),
         _ROLES.validate_python(golden["roles"]),
         _KEYS.validate_python(golden["keys"]),
         rules,

@@ -395,16 +395,20 @@ def api_registered(scene: Scene) -> Deed:
     """Register an API, or, where there are enough, change one."""
     if len(scene.past.apis) >= MOST_OTHERS:
         return api_changed(scene)
-    name, semicolons = f"api-{len(scene.past.apis)}", scene.chance()
+    name, semicolons, preflights = f"api-{len(scene.past.apis)}", scene.chance(), scene.chance()
     return Deed(
-        Keys(apis=[apis.api_id_of(name)]), lambda state, now: apis.register(state, now, name=name, semicolons=semicolons)
+        Keys(apis=[apis.api_id_of(name)]),
+        lambda state, now: apis.register(state, now, name=name, semicolons=semicolons, preflights=preflights),
     )
 
 
 def api_changed(scene: Scene) -> Deed:
     """Change an API."""
-    api_id, semicolons = scene.one(scene.past.apis), scene.chance()
-    return Deed(Keys(apis=[api_id]), lambda state, now: apis.change(state, now, api_id=api_id, semicolons=semicolons))
+    api_id, semicolons, preflights = scene.one(scene.past.apis), scene.chance(), scene.chance()
+    return Deed(
+        Keys(apis=[api_id]),
+        lambda state, now: apis.change(state, now, api_id=api_id, semicolons=semicolons, preflights=preflights),
+    )
 
 
 def role_created(scene: Scene) -> Deed:

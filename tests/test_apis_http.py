@@ -36,10 +36,12 @@ def test_an_api_is_registered_and_changed(admin: httpx.Client) -> None:
     answer = admin.post("/v1/apis", json={"name": name})
     ok(answer, 201)
     api = get(admin, answer.headers["location"])
-    assert (api["audience"], api["semicolons"], api["status"], api["stands"]) == (name, False, "active", True)
-    ok(admin.patch(f"/v1/apis/{name}", json={"audience": "https://orders.example", "semicolons": True}))
+    assert (api["audience"], api["semicolons"], api["preflights"]) == (name, False, False)
+    assert (api["status"], api["stands"]) == ("active", True)
+    for change in ({"audience": "https://orders.example", "semicolons": True}, {"preflights": True}):
+        ok(admin.patch(f"/v1/apis/{name}", json=change))
     api = get(admin, f"/v1/apis/{name}")
-    assert (api["audience"], api["semicolons"]) == ("https://orders.example", True)
+    assert (api["audience"], api["semicolons"], api["preflights"]) == ("https://orders.example", True, True)
     with nothing_recorded(admin):
         ok(admin.patch(f"/v1/apis/{name}", json={"semicolons": True}))
         ok(admin.patch(f"/v1/apis/{name}", json={}))

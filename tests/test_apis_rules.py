@@ -41,10 +41,12 @@ def test_an_api_is_its_own_audience_unless_said_otherwise() -> None:
     (registered,) = apis.register(State(), NOW, name="orders")
     assert isinstance(registered, ApiRegistered)
     assert registered.stream == api_id_of("orders")
-    assert (registered.api.audience, registered.api.semicolons, registered.api.status) == ("orders", False, "active")
-    (with_uri,) = apis.register(State(), NOW, name="orders", audience="https://api.example.com/orders", semicolons=True)
+    assert (registered.api.audience, registered.api.status) == ("orders", "active")
+    assert (registered.api.semicolons, registered.api.preflights) == (False, False)
+    uri = "https://api.example.com/orders"
+    (with_uri,) = apis.register(State(), NOW, name="orders", audience=uri, semicolons=True, preflights=True)
     assert isinstance(with_uri, ApiRegistered)
-    assert (with_uri.api.audience, with_uri.api.semicolons) == ("https://api.example.com/orders", True)
+    assert (with_uri.api.audience, with_uri.api.semicolons, with_uri.api.preflights) == (uri, True, True)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,9 @@ def test_an_api_changes_only_where_something_is_new() -> None:
     (changed,) = apis.change(state(orders), NOW, api_id=orders.api_id, semicolons=True)
     assert isinstance(changed, ApiChanged)
     assert changed.api == replace(orders, semicolons=True)
+    assert apis.change(state(orders), NOW, api_id=orders.api_id, preflights=True) == [
+        ApiChanged(api_id=orders.api_id, api=replace(orders, preflights=True))
+    ]
     assert apis.change(state(orders), NOW, api_id=orders.api_id, audience=orders.audience) == []
     with pytest.raises(InvalidInput):
         apis.change(state(orders), NOW, api_id=orders.api_id, audience="a b")

@@ -45,6 +45,7 @@ CODES = {
     "login_refused": [401],
     "malformed_token": [500],
     "name_taken": [409],
+    "no_decision": [503],
     "no_room": [500],
     "no_secret": [409],
     "not_a_person": [409],

@@ -116,7 +116,8 @@ def test_who_may_not_does_not_reach_the_api(
     assert answer.status_code == status
     assert len(Api.asked) == before
     challenges = answer.headers.get_list("WWW-Authenticate")
-    error = ', error="invalid_token"' if sent.startswith("Bearer") else ""  # RFC 6750 section 3.1: none to who showed none
+    # Who sent no token is told of no error (RFC 6750 section 3.1).
+    error = ', error="invalid_token"' if sent.startswith("Bearer") else ""
     assert challenges == ([f'Bearer realm="token-ledger"{error}'] if status == 401 else [])
 
 

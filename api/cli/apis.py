@@ -7,10 +7,13 @@ import click
 from api.cli.calling import Call, calls, given
 from api.cli.options import page_options, reason_option, suspension_options
 
-API_COLUMNS: Final = ("name", "audience", "semicolons", "status", "stands")
+API_COLUMNS: Final = ("name", "audience", "semicolons", "preflights", "status", "stands")
 
 _audience = click.option("--audience", help="`aud` of the tokens for it; at first its name.")
 _semicolons = click.option("--semicolons/--no-semicolons", default=None, help="May `;` stand in its paths? At first not.")
+_preflights = click.option(
+    "--preflights/--no-preflights", default=None, help="Does OPTIONS pass its gateways without a token? At first not."
+)
 
 
 @click.group("api")
@@ -39,24 +42,26 @@ def show(call: Call, name: str) -> None:
 @click.argument("name")
 @_audience
 @_semicolons
+@_preflights
 @calls("POST", "/v1/apis", repeatable=True)
-def register(call: Call, name: str, audience: str | None, semicolons: bool | None) -> None:
+def register(call: Call, name: str, audience: str | None, semicolons: bool | None, preflights: bool | None) -> None:
     """Register an API.
 
     \b
     token-ledger api register orders --audience https://orders.example.org
     """
-    call.show(call(body=given(name=name, audience=audience, semicolons=semicolons)))
+    call.show(call(body=given(name=name, audience=audience, semicolons=semicolons, preflights=preflights)))
 
 
 @api_group.command("change")
 @click.argument("name")
 @_audience
 @_semicolons
+@_preflights
 @calls("PATCH", "/v1/apis/{name}", repeatable=True)
-def change(call: Call, name: str, audience: str | None, semicolons: bool | None) -> None:
+def change(call: Call, name: str, audience: str | None, semicolons: bool | None, preflights: bool | None) -> None:
     """Change what is given of an API; its name stays."""
-    call.show(call(name=name, body=given(audience=audience, semicolons=semicolons)))
+    call.show(call(name=name, body=given(audience=audience, semicolons=semicolons, preflights=preflights)))
 
 
 @api_group.command("suspend")

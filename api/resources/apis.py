@@ -26,11 +26,15 @@ Audience = Annotated[str, Field(min_length=1, max_length=apis.MAX_AUDIENCE_CHARA
 
 
 class NewApi(Body):
-    """An API to be registered; its audience is its name unless said otherwise. `semicolons`: may `;` stand in its paths?"""
+    """An API to be registered; its audience is its name unless said otherwise.
+
+    `semicolons`: may `;` stand in its paths? `preflights`: does OPTIONS pass its gateways without a token?
+    """
 
     name: str
     audience: Audience | None = None
     semicolons: bool = False
+    preflights: bool = False
 
 
 class ApiChanges(Body):
@@ -38,6 +42,7 @@ class ApiChanges(Body):
 
     audience: Audience | None = None
     semicolons: bool | None = None
+    preflights: bool | None = None
 
 
 class Apis:
@@ -58,7 +63,7 @@ class Apis:
             service,
             make_envelope(req, service, caller.actor),
             Keys(apis=[api_id]),
-            lambda state, now: apis.register(state, now, name=body.name, audience=body.audience, semicolons=body.semicolons),
+            lambda state, now: apis.register(state, now, **body.model_dump()),
         )
         resp.status = falcon.HTTP_201
         resp.location = f"/v1/apis/{body.name}"
@@ -100,7 +105,7 @@ class Apis:
             service,
             make_envelope(req, service, caller.actor),
             Keys(apis=[api_id]),
-            lambda state, now: apis.change(state, now, api_id=api_id, audience=body.audience, semicolons=body.semicolons),
+            lambda state, now: apis.change(state, now, api_id=api_id, **body.model_dump()),
         )
         resp.media = {"name": name, "api_id": str(api_id), "position": receipt.position}
 
@@ -158,5 +163,6 @@ def _answer(api: Api, instant: datetime) -> dict[str, Any]:
         "api_id": str(api.api_id),
         "audience": api.audience,
         "semicolons": api.semicolons,
+        "preflights": api.preflights,
         **status_of(api, instant),
     }

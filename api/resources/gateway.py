@@ -1,22 +1,37 @@
-"""GET /gateway/nginx: the decision for nginx's `auth_request`, by status alone.
+"""/gateway/*: the decision for a gateway in front of an API, by status and headers alone (docs/gateways.md, deploy/).
 
-nginx asks with the gateway's own secret in `Ledger-Gateway-Key`; original method, target and token are believed only then.
-Nothing is read from this endpoint's own query string. deploy/nginx.conf is ready to use.
+A gateway asks with its own secret in `Ledger-Gateway-Key`; original method, target and token are believed only then. Nothing
+is read from a query string of these endpoints.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import falcon
 from falcon.asgi import Request, Response
 
 from api.asking import Asker, bearer_of, credentials_of_secret, decide_access
-from api.challenges import bearer_challenge
+from api.errors import NoDecision
 from api.service import Service
-from ledger.errors import InvalidInput, NotAuthenticated
+from ledger.apis import passes_without_token
+from ledger.errors import InvalidInput, NotAllowed, NotAuthenticated
 
-_READ: Final = {
-    name.lower().encode(): name for name in ("Ledger-Gateway-Key", "X-Original-Method", "X-Original-URI", "Authorization")
-}
+# Envoy asks for what it was asked for, behind this.
+ENVOY_PREFIX: Final = b"/gateway/envoy"
+CHALLENGE: Final = 'Bearer realm="token-ledger"'
+INVALID_TOKEN: Final = f'{CHALLENGE}, error="invalid_token"'
+INSUFFICIENT_SCOPE: Final = f'{CHALLENGE}, error="insufficient_scope"'
+# The reason of what passes without a decision about a token.
+PREFLIGHT: Final = "preflight"
+
+
+def _named(*names: str) -> Mapping[bytes, str]:
+    return {name.lower().encode(): name for name in names}
+
+
+_OF_NGINX: Final = _named("Ledger-Gateway-Key", "Authorization", "X-Original-Method", "X-Original-URI")
+_OF_FORWARD: Final = _named("Ledger-Gateway-Key", "Authorization", "X-Forwarded-Method", "X-Forwarded-Uri")
+_OF_ENVOY: Final = _named("Ledger-Gateway-Key", "Authorization")
 
 
 class NginxGateway:
@@ -29,42 +44,93 @@ class NginxGateway:
         self._service = service
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Answer by status; with 200 the identity for the upstream, in headers."""
-        key, method, target = _asked(req)
-        asker = Asker(credentials_of_secret(key))
-        if method is None or target is None:
-            raise InvalidInput.of("X-Original-URI" if target is None else "X-Original-Method", "a header that is needed")
-        # Header values arrive as latin-1; what nginx forwards is the raw target, byte for byte.
-        token = bearer_of(req)
-        answered = await decide_access(self._service, token, asker, method, target)
-        decision, standing = answered.decision, answered.standing
-        resp.set_header("Ledger-Reason", decision.reason)
-        resp.set_header("Ledger-Position", str(decision.position))
-        if decision.allowed and standing is not None:
-            resp.set_header("Ledger-Subject", str(standing.subject_id))
-            resp.set_header("Ledger-Client", answered.kept.clients[standing.client_id].name)
-            resp.set_header("Ledger-Token-Id", str(standing.token_id))
-        elif decision.token_stands:
-            resp.status = falcon.HTTP_403
-            resp.set_header("WWW-Authenticate", bearer_challenge("insufficient_scope"))
-        else:
-            resp.status = falcon.HTTP_401
-            resp.set_header("WWW-Authenticate", bearer_challenge("invalid_token" if token else "no_token"))
+        """Answer nginx's `auth_request` by status; with 200 the identity for the upstream, in headers."""
+        found = _read(req, _OF_NGINX)
+        method, target = _needed(found, b"x-original-method"), _needed(found, b"x-original-uri")
+        await _answer(self._service, req, resp, found, method, target)
 
 
-def _asked(req: Request) -> tuple[str, str | None, str | None]:
-    """Answer the gateway's key, the original method and target, None where one is not there.
+class ForwardGateway:
+    """The same, for gateways that hand on to their client whatever is not 2xx: what is no decision is 503 to it."""
 
-    NotAuthenticated without a key. InvalidInput where one of these or `Authorization` stands twice: one is not the gateway's.
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Answer Traefik's `forwardAuth` and Caddy's `forward_auth`."""
+        try:
+            found = _read(req, _OF_FORWARD)
+            method, target = _needed(found, b"x-forwarded-method"), _needed(found, b"x-forwarded-uri")
+            await _answer(self._service, req, resp, found, method, target)
+        except (NotAuthenticated, NotAllowed, InvalidInput) as error:
+            raise NoDecision(error) from None
+
+
+class EnvoyGateway:
+    """The same, for Envoy's `ext_authz` over HTTP, which sends the method and the target that it was asked for."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_get(self, req: Request, resp: Response, target: str) -> None:  # noqa: ARG002 - decoded, and so not what is asked
+        """Answer about the raw target behind the prefix; its query is no business of a decision."""
+        raw = req.scope["raw_path"]
+        if not raw.startswith(ENVOY_PREFIX):
+            raise falcon.HTTPNotFound  # the prefix itself with something encoded in it
+        try:
+            found = _read(req, _OF_ENVOY)
+            await _answer(self._service, req, resp, found, req.method, raw[len(ENVOY_PREFIX) :].decode("latin-1"))
+        except (NotAuthenticated, NotAllowed, InvalidInput) as error:
+            raise NoDecision(error) from None
+
+    on_head = on_post = on_put = on_patch = on_delete = on_options = on_get
+
+
+async def _answer(service: Service, req: Request, resp: Response, found: Mapping[bytes, str], method: str, target: str) -> None:
+    """Decide and answer. NotAuthenticated, NotAllowed: about the gateway."""
+    asker = Asker(credentials_of_secret(found[b"ledger-gateway-key"]))
+    token = bearer_of(req)
+    # Header values arrive as latin-1; what a gateway forwards is the raw target, byte for byte.
+    answered = await decide_access(service, token, asker, method, target)
+    decision, standing = answered.decision, answered.standing
+    resp.set_header("Ledger-Reason", decision.reason)
+    resp.set_header("Ledger-Position", str(decision.position))
+    if decision.allowed and standing is not None:
+        resp.set_header("Ledger-Subject", str(standing.subject_id))
+        resp.set_header("Ledger-Client", answered.kept.clients[standing.client_id].name)
+        resp.set_header("Ledger-Token-Id", str(standing.token_id))
+    elif passes_without_token(answered.kept.apis[answered.api_id], method, target, decision.instant):
+        resp.set_header("Ledger-Reason", PREFLIGHT)
+    elif decision.token_stands:
+        resp.status = falcon.HTTP_403
+        if decision.reason == "not_in_scope":
+            resp.set_header("WWW-Authenticate", INSUFFICIENT_SCOPE)
+    else:
+        resp.status = falcon.HTTP_401
+        # RFC 6750 section 3.1: who sent no token is told of no error.
+        resp.set_header("WWW-Authenticate", INVALID_TOKEN if token else CHALLENGE)
+
+
+def _read(req: Request, names: Mapping[bytes, str]) -> dict[bytes, str]:
+    """Answer the values of these headers that are there, by their names in lower case.
+
+    NotAuthenticated without a key. InvalidInput where one of them stands twice: one is not the gateway's.
     """
     found: dict[bytes, str] = {}
     twice: str | None = None
     for name, value in req.scope["headers"]:
-        if name in _READ:
-            twice = _READ[name] if name in found else twice
+        if name in names:
+            twice = names[name] if name in found else twice
             found[name] = value.decode("latin-1")
     if b"ledger-gateway-key" not in found:
         raise NotAuthenticated("the header Ledger-Gateway-Key is needed")
     if twice is not None:
         raise InvalidInput.of(twice, "stands twice")
-    return found[b"ledger-gateway-key"], found.get(b"x-original-method"), found.get(b"x-original-uri")
+    return found
+
+
+def _needed(found: Mapping[bytes, str], name: bytes) -> str:
+    value = found.get(name)
+    if value is None:
+        raise InvalidInput.of(name.decode(), "a header that is needed")
+    return value
