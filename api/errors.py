@@ -13,6 +13,7 @@ import falcon
 import psycopg
 from falcon.asgi import App, Request, Response
 
+from api.challenges import REALM, bearer_challenge
 from ledger.errors import InvalidInput, IsArchived, LedgerError, NotAllowed, NotAuthenticated, NotFound, Refused, TryAgain
 from ledger.execute import IdempotencyKeyReused
 from ledger.guessing import TooManyAttempts
@@ -117,8 +118,9 @@ async def _refused(req: Request, resp: Response, error: LedgerError, _params: di
         _answer(req, resp, status, "internal_error", "something went wrong here; the request id helps to find it", None)
         return
     problems = [{"field": p.field, "rule": p.rule} for p in error.problems] if isinstance(error, InvalidInput) else None
-    if status == 401:
-        resp.set_header("WWW-Authenticate", f'{_scheme(req)} realm="token-ledger"')
+    challenge = _challenge(req, status)
+    if challenge is not None:
+        resp.set_header("WWW-Authenticate", challenge)
     _answer(req, resp, status, error.code, error.message, problems, error)
 
 
@@ -128,12 +130,22 @@ async def _database_unavailable(req: Request, resp: Response, error: psycopg.Ope
     await _refused(req, resp, DatabaseUnavailable("the database did not answer in time"), params)
 
 
-def _scheme(req: Request) -> str:
-    """Answer the scheme to challenge with: the one that was tried (RFC 6749 section 5.2), else the one of the endpoint."""
+def _challenge(req: Request, status: int) -> str | None:
+    """Answer what a 401 challenges with, or a 403 where a token was shown; None for any other answer.
+
+    The scheme is the one that was tried (RFC 6749 section 5.2), else the one of the endpoint.
+    """
+    if status not in (401, 403):
+        return None
+    tried = (req.get_header("Authorization") or "").partition(" ")[0].lower()
     if req.path.startswith("/gateway/"):
-        return "Ledger-Gateway-Key"  # nothing is wrong with the token that was passed on
-    tried_basic = (req.get_header("Authorization") or "")[:6].lower() == "basic "
-    return "Basic" if tried_basic or req.path.startswith(("/oauth/", "/access/")) else "Bearer"
+        # Nothing is wrong with the token that was passed on.
+        return f'Ledger-Gateway-Key realm="{REALM}"' if status == 401 else None
+    if tried == "basic" or req.path.startswith(("/oauth/", "/access/")):
+        return f'Basic realm="{REALM}"' if status == 401 else None
+    if status == 403:
+        return bearer_challenge("insufficient_scope")
+    return bearer_challenge("invalid_token" if tried == "bearer" else "no_token")
 
 
 async def _http_error(req: Request, resp: Response, error: falcon.HTTPError, _params: dict[str, Any]) -> None:

@@ -48,6 +48,9 @@ PublicKey = Ed25519PublicKey | EllipticCurvePublicKey | rsa.RSAPublicKey
 Reason = Literal["malformed", "type", "unknown_key", "algorithm", "signature", "decryption", "claims"]
 
 JWT_TYPE: Final = "at+jwt"  # RFC 9068 section 2.1
+JWT_TYPES: Final = (JWT_TYPE, f"application/{JWT_TYPE}")  # section 4: what is taken; the second is never written here
+# RFC 9068 section 2.2.1 and RFC 7519 section 4.1.5: what no token of ours says.
+_NOT_OURS: Final = frozenset({"auth_time", "acr", "amr", "nbf"})
 ENCRYPTED_TYPE: Final = "tl-at+jwe"
 NESTED_TYPE: Final = "at+jwe"
 JWS_SEGMENTS: Final = 3
@@ -345,7 +348,7 @@ def write_jwe(claims: Mapping[str, Any], keys: KeySet, signing_key_id: UUID, enc
 def read_jwt(text: str, keys: KeySet, issuer: str) -> Proven:
     """Answer what a JWT of ours proves. InvalidToken."""
     token = take_apart(text, JWS_SEGMENTS)
-    kid = _kid(token, ("alg",), {"typ": JWT_TYPE})
+    kid = _kid(token, ("alg",), {"typ": JWT_TYPES})
     payload = keys.verify(token, kid)
     return Proven(_jti(payload, issuer), (keys.signing[kid].key_id,))
 
@@ -356,13 +359,13 @@ def read_encrypted(text: str, keys: KeySet, issuer: str) -> Proven:
     body, check = text[:-6], text[-6:]
     if len(text) > MAX_TOKEN_CHARACTERS or not text.isascii() or not body.startswith(prefix) or check != checksum(body):
         raise InvalidToken("malformed")
-    plain, key_id = _decrypted(body.removeprefix(prefix), keys, {"typ": ENCRYPTED_TYPE})
+    plain, key_id = _decrypted(body.removeprefix(prefix), keys, {"typ": (ENCRYPTED_TYPE,)})
     return Proven(_jti(plain, issuer), (key_id,))
 
 
 def read_jwe(text: str, keys: KeySet, issuer: str) -> Proven:
     """Answer what an encrypted JWT of ours proves. InvalidToken."""
-    inner, key_id = _decrypted(text, keys, {"typ": NESTED_TYPE, "cty": "JWT"})
+    inner, key_id = _decrypted(text, keys, {"typ": (NESTED_TYPE,), "cty": ("JWT",)})
     try:
         proven = read_jwt(inner.decode("ascii"), keys, issuer)
     except UnicodeDecodeError:
@@ -370,7 +373,7 @@ def read_jwe(text: str, keys: KeySet, issuer: str) -> Proven:
     return Proven(proven.token_id, (*proven.key_ids, key_id))
 
 
-def _decrypted(text: str, keys: KeySet, expected: Mapping[str, str]) -> tuple[bytes, UUID]:
+def _decrypted(text: str, keys: KeySet, expected: Mapping[str, tuple[str, ...]]) -> tuple[bytes, UUID]:
     """Answer the plain text and the key it was under."""
     token = take_apart(text, JWE_SEGMENTS)
     kid = _kid(token, ("alg", "enc"), expected)
@@ -405,15 +408,15 @@ def take_apart(text: str, count: int) -> Pieces:
     return Pieces(segments, header)
 
 
-def _kid(token: Pieces, names: Sequence[str], expected: Mapping[str, str]) -> str:
-    """Answer the `kid` of a header of exactly these names, each a string, and of what is expected besides.
+def _kid(token: Pieces, names: Sequence[str], expected: Mapping[str, tuple[str, ...]]) -> str:
+    """Answer the `kid` of a header of exactly these names, each a string, and of those with one of the expected values.
 
     `jku`, `jwk`, `x5u`, `zip` are no such names.
     """
     header = token.header
     if header.keys() != {"kid", *names, *expected} or not all(isinstance(value, str) for value in header.values()):
         raise InvalidToken("malformed")
-    if any(header[name] != value for name, value in expected.items()):
+    if any(header[name] not in values for name, values in expected.items()):
         raise InvalidToken("type")
     kid = header["kid"]
     assert isinstance(kid, str)
@@ -438,6 +441,7 @@ def _jti(payload: bytes, issuer: str) -> UUID:
         or not audience
         or not all(isinstance(api, str) and api for api in audience)
         or claims["iss"] != issuer
+        or not _NOT_OURS.isdisjoint(claims)
     ):
         raise InvalidToken("claims")
     try:

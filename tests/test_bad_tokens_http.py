@@ -241,7 +241,7 @@ def forgeries_of_jwt(setting: Setting) -> Iterator[tuple[str, str]]:
     for name, value in members.items():
         yield f"a stranger's, with {name}", signed(header | {name: value, "kid": str(stranger.key_id)}, payload, stranger)
         yield f"ours, with {name}", signed(header | {name: value}, payload, key)
-    for typ in ("JWT", "application/at+jwt", "at+JWT", "at+jwe", "tl-at+jwe", None):
+    for typ in ("JWT", "application/jwt", "at+JWT", "at+jwe", "tl-at+jwe", None):
         yield f"typ {typ}", signed(header | {"typ": typ}, payload, key)
     yield "no kid", signed({"alg": "EdDSA", "typ": "at+jwt"}, payload, key)
     twice = f'{{"alg":"EdDSA","alg":"EdDSA","kid":"{key.key_id}","typ":"at+jwt"}}'.encode()

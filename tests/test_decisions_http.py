@@ -724,7 +724,10 @@ def test_who_may_pass_is_named_to_the_upstream_and_who_may_not_is_not(http: http
         refused = gateway(http, world.asker, world.tokens[token] if token else None, target=target)
         assert refused.status_code == status
         assert not IDENTITY & set(refused.headers)
-        assert ("www-authenticate" in refused.headers) == (status == 401)
+        error = {403: ', error="insufficient_scope"', 401: ""}[status]  # RFC 6750 section 3.1: none to who showed no token
+        assert refused.headers["www-authenticate"] == f'Bearer realm="token-ledger"{error}'
+    wrong = gateway(http, world.asker, "a token of nobody")
+    assert wrong.headers["www-authenticate"] == 'Bearer realm="token-ledger", error="invalid_token"'
 
 
 def test_without_the_gateway_s_key_the_original_request_decides_nothing(ledger_server: Served, world: World) -> None:

@@ -484,11 +484,18 @@ def test_a_header_member_that_stands_twice_is_refused(name: str, position: str) 
     assert reason_of(read_jwt, jwt_of(header=f"{{{escaped}}}")) == "malformed"
 
 
-@pytest.mark.parametrize(
-    "typ", ["JWT", "at+JWT", "AT+JWT", "application/at+jwt", "at+jwe", "tl-at+jwe", "logout+jwt", "", "jwt"]
-)
+@pytest.mark.parametrize("typ", ["JWT", "at+JWT", "AT+JWT", "application/jwt", "at+jwe", "tl-at+jwe", "logout+jwt", "", "jwt"])
 def test_another_type_of_jwt_is_refused(typ: str) -> None:
     assert reason_of(read_jwt, jwt_of(typ=typ)) == "type"
+
+
+def test_the_type_may_be_written_as_the_media_type_that_it_is() -> None:  # RFC 9068 section 4
+    assert read_jwt(jwt_of(typ="application/at+jwt"), KEYS, ISSUER).token_id == TOKEN
+
+
+@pytest.mark.parametrize("name", ["auth_time", "acr", "amr", "nbf"])
+def test_a_registered_claim_that_no_token_of_ours_has_is_refused(name: str) -> None:
+    assert reason_of(read_jwt, jwt_of(CLAIMS | {name: CLAIMS["iat"]})) == "claims"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import falcon
 from falcon.asgi import Request, Response
 
 from api.asking import Asker, bearer_of, credentials_of_secret, decide_access
+from api.challenges import bearer_challenge
 from api.errors import NoDecision
 from api.service import Service
 from ledger.apis import passes_without_token
@@ -18,9 +19,6 @@ from ledger.errors import InvalidInput, NotAllowed, NotAuthenticated
 
 # Envoy asks for what it was asked for, behind this.
 ENVOY_PREFIX: Final = b"/gateway/envoy"
-CHALLENGE: Final = 'Bearer realm="token-ledger"'
-INVALID_TOKEN: Final = f'{CHALLENGE}, error="invalid_token"'
-INSUFFICIENT_SCOPE: Final = f'{CHALLENGE}, error="insufficient_scope"'
 # The reason of what passes without a decision about a token.
 PREFLIGHT: Final = "preflight"
 
@@ -103,12 +101,10 @@ async def _answer(service: Service, req: Request, resp: Response, found: Mapping
         resp.set_header("Ledger-Reason", PREFLIGHT)
     elif decision.token_stands:
         resp.status = falcon.HTTP_403
-        if decision.reason == "not_in_scope":
-            resp.set_header("WWW-Authenticate", INSUFFICIENT_SCOPE)
+        resp.set_header("WWW-Authenticate", bearer_challenge("insufficient_scope"))
     else:
         resp.status = falcon.HTTP_401
-        # RFC 6750 section 3.1: who sent no token is told of no error.
-        resp.set_header("WWW-Authenticate", INVALID_TOKEN if token else CHALLENGE)
+        resp.set_header("WWW-Authenticate", bearer_challenge("invalid_token" if token else "no_token"))
 
 
 def _read(req: Request, names: Mapping[bytes, str]) -> dict[bytes, str]:

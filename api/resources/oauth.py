@@ -142,35 +142,35 @@ class Introspection:
         then = read_then(form)
         answered = await decide_access(self._service, form["token"], asker, "GET", "/", then)
         decision, standing, kept = answered.decision, answered.standing, answered.kept
-        answer: dict[str, Any] = {
-            "active": decision.token_stands,
+        where = {
             "position": decision.position,
             "instant": rfc3339(decision.instant),
             "semantics": decision.semantics,
             "log_id": str(answered.found.log_id),
         }
+        # Section 2.2: of a token that is not active nothing else is said. What the answer was made on is said in headers.
+        for name, value in where.items():
+            resp.set_header(f"Ledger-{name.replace('_', '-').title()}", str(value))
         token = answered.found.token
-        if decision.token_stands and standing is not None and token is not None:
-            client = kept.clients[token.client_id]
-            scope = kept.scope_text(tuple(token.role_ids) if token.role_ids is not None else None, token.direct)
-            answer = (
-                dict(token.claims or {})
-                | answer
-                | {
-                    "iss": self._service.settings.issuer_url(),
-                    "sub": str(token.subject_id),
-                    "aud": [kept.apis[api_id].audience for api_id in token.api_ids],
-                    "client_id": client.name,
-                    "token_type": "Bearer",
-                    "iat": int(token.issued_at.timestamp()),
-                    "exp": int(token.expires_at.timestamp()),
-                    "jti": str(token.token_id),
-                    "strategy": token.strategy,
-                }
-            )
-            if scope is not None:
-                answer["scope"] = scope
-        resp.media = answer
+        if not decision.token_stands or standing is None or token is None:
+            resp.media = {"active": False}
+            return
+        scope = kept.scope_text(tuple(token.role_ids) if token.role_ids is not None else None, token.direct)
+        # Custom claims first: none stands for anything that the ledger says itself.
+        resp.media = dict(token.claims or {}) | {
+            "active": True,
+            "iss": self._service.settings.issuer_url(),
+            "sub": str(token.subject_id),
+            "aud": [kept.apis[api_id].audience for api_id in token.api_ids],
+            "client_id": kept.clients[token.client_id].name,
+            "token_type": "Bearer",
+            "iat": int(token.issued_at.timestamp()),
+            "exp": int(token.expires_at.timestamp()),
+            "jti": str(token.token_id),
+            "strategy": token.strategy,
+            **({} if scope is None else {"scope": scope}),
+            **where,
+        }
 
 
 class Revocation:

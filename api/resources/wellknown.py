@@ -27,6 +27,8 @@ class Metadata:
             "jwks_uri": f"{base}/.well-known/jwks.json",
             "grant_types_supported": ["client_credentials", "refresh_token", "password"],
             "response_types_supported": [],
+            # The roles of APIs (`api:role`) are the others; who has what roles is not for everybody (RFC 8414 section 2).
+            "scopes_supported": ["direct"],
             "token_endpoint_auth_methods_supported": [*methods, "none"],
             "introspection_endpoint_auth_methods_supported": methods,
             "revocation_endpoint_auth_methods_supported": [*methods, "none"],

@@ -31,6 +31,6 @@ def read_decision(way: Way, answered: Answered) -> tuple[int, bool, str] | None:
     if way != "gateway" and answered.status == 200:
         body: dict[str, Any] = answered.json()
         if way == "introspection":
-            return body["position"], body["active"], "active" if body["active"] else "inactive"
+            return int(answered.headers["ledger-position"]), body["active"], "active" if body["active"] else "inactive"
         return body["context"]["position"], body["decision"], body["context"]["reason"]
     return None

@@ -19,6 +19,7 @@ from tests.acceptance import (
     login_timing,
     lossy,
     matrix,
+    oauth,
     properties,
     refreshes,
     replaying,
@@ -55,5 +56,8 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
         "as-of-cost": cost_of_the_past.run,
         "feed": feeding.run,
         "archive": archiving.run,
+    },
+    "standards": {
+        "oauth": oauth.run,
     },
 }
