@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "guard" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 # A file of ours in backticks: with a folder before it, so that `master.key` and the like are none.
 NAMED = re.compile(r"`((?:api|bench|docs|ledger|projections|tests)/[\w/.-]+\.\w+)`")
@@ -14,7 +14,7 @@ NAMED = re.compile(r"`((?:api|bench|docs|ledger|projections|tests)/[\w/.-]+\.\w+
 POINTED_TO = re.compile(r'docs/(\w+\.md),?\s+"([^"]+)"')
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_and_file_of_a_document_is_there(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     links = [link for link in LINK.findall(text) if "://" not in link]
