@@ -18,6 +18,7 @@ from api.resources import (
     audit_access,
     blast_radius,
     clients,
+    description,
     families,
     feed,
     gateway,
@@ -117,6 +118,9 @@ ROUTES: Final = (
     Route("/healthz", wellknown.Health),
     Route("/readyz", wellknown.Health, "ready"),
     Route("/metrics", metrics.Metrics),
+    Route("/openapi.json", description.Description),
+    Route("/docs", description.Description, "page"),
+    Route("/errors", description.Description, "errors"),
 )
 
 
@@ -150,4 +154,5 @@ def make_app(service: Service) -> App[Request, Response]:
     for route in ROUTES:
         resource = resources.setdefault(route.resource, route.resource(service))
         app.add_route(route.path, resource, suffix=route.suffix)
+    resources[description.Description].describe(ROUTES)
     return app

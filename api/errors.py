@@ -7,6 +7,7 @@ everything else problem details (RFC 9457) with a stable `code`. No answer quote
 import json
 import logging
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 import falcon
@@ -21,19 +22,6 @@ from projections.feed import CursorOfAnotherLog
 
 logger = logging.getLogger(__name__)
 
-# The first that fits counts.
-STATUSES: Final[tuple[tuple[type[LedgerError], int], ...]] = (
-    (InvalidInput, 400),
-    (NotAuthenticated, 401),
-    (NotAllowed, 403),
-    (NotFound, 404),
-    (IsArchived, 410),
-    (IdempotencyKeyReused, 422),
-    (Refused, 409),
-    (CursorOfAnotherLog, 410),
-    (TooManyAttempts, 429),
-    (TryAgain, 503),
-)
 # Of RFC 6749 section 5.2; the last two are of section 4.1.2.1, for what section 5.2 has no word for.
 OAUTH_ERRORS: Final = {
     401: "invalid_client",
@@ -49,6 +37,7 @@ class OAuthError(LedgerError):
     """An error of RFC 6749 section 5.2: `error` is its code, `status` 400 or 401."""
 
     code = "oauth_error"
+    cure = "Read `error` and `error_description` of the answer: RFC 6749 section 5.2."
 
     def __init__(self, error: str, description: str, *, status: int = 400) -> None:
         super().__init__(description)
@@ -60,6 +49,7 @@ class PayloadTooLarge(LedgerError):
     """The body, the headers or the target is larger than we take."""
 
     code = "too_large"
+    cure = "Send less at once: the limits are 256 KiB a body, 16 KiB a header, 8 KiB a target."
 
     def __init__(self, what: str, limit: str, status: int) -> None:
         super().__init__(f"{what} is larger than {limit}")
@@ -70,6 +60,7 @@ class UnsupportedMediaType(LedgerError):
     """The body has another content type than the endpoint takes."""
 
     code = "unsupported_media_type"
+    cure = "Send `Content-Type: application/json`, or a form to /oauth/."
 
 
 class NoDecision(LedgerError):
@@ -79,6 +70,7 @@ class NoDecision(LedgerError):
     """
 
     code = "no_decision"
+    cure = "Give the gateway the secret of a client that serves its API, and let it send each header once: docs/gateways.md."
 
     def __init__(self, error: LedgerError) -> None:
         super().__init__(f"the gateway got no decision: {error.message}")
@@ -88,17 +80,77 @@ class DatabaseUnavailable(TryAgain):
     """The database was needed for the answer, and is away, out of connections or too slow."""
 
     code = "database_unavailable"
+    cure = "Try again after `Retry-After` seconds; if it lasts, look after the database. Nothing was answered."
+
+
+class BadRequest(LedgerError):
+    """It is no request of HTTP that can be served: a header that contradicts itself, for example."""
+
+    code = "bad_request"
+    cure = "Correct the request: `detail` says what is wrong with it."
+
+
+class NoSuchEndpoint(LedgerError):
+    """There is no endpoint of this path, or the path is one that nothing is decided on: empty or dot segments, for example."""
+
+    code = "no_such_endpoint"
+    cure = "Compare the path with `GET /docs`: each endpoint has one spelling, without a trailing slash."
+
+
+class MethodNotAllowed(LedgerError):
+    """The endpoint has no such method; the header `Allow` says which it has."""
+
+    code = "method_not_allowed"
+    cure = "Use a method of the header `Allow`."
+
+
+class InternalError(LedgerError):
+    """Something went wrong in the service itself; its own log says more, beside the request id."""
+
+    code = "internal_error"
+    cure = "Report it with the request id."
+
+
+# The first that fits counts.
+STATUSES: Final[tuple[tuple[type[LedgerError], int], ...]] = (
+    (InvalidInput, 400),
+    (BadRequest, 400),
+    (NotAuthenticated, 401),
+    (NotAllowed, 403),
+    (NotFound, 404),
+    (NoSuchEndpoint, 404),
+    (MethodNotAllowed, 405),
+    (UnsupportedMediaType, 415),
+    (IsArchived, 410),
+    (IdempotencyKeyReused, 422),
+    (Refused, 409),
+    (CursorOfAnotherLog, 410),
+    (TooManyAttempts, 429),
+    (TryAgain, 503),
+    (NoDecision, 503),
+)
 
 
 def status_of(error: LedgerError) -> int:
     """Answer the HTTP status of a refusal."""
-    if isinstance(error, OAuthError | PayloadTooLarge):
-        return error.status
-    if isinstance(error, UnsupportedMediaType):
-        return 415
-    if isinstance(error, NoDecision):
-        return 503
-    return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
+    return error.status if isinstance(error, OAuthError | PayloadTooLarge) else status_of_kind(type(error))
+
+
+def status_of_kind(kind: type[LedgerError]) -> int:
+    """Answer the HTTP status of a kind of refusal, but for those that each say their own: OAuthError, PayloadTooLarge."""
+    return next((status for known, status in STATUSES if issubclass(kind, known)), 500)
+
+
+def error_tree() -> list[type[LedgerError]]:
+    """Answer every kind of refusal that the modules loaded so far have, by code."""
+
+    def below(kind: type[LedgerError]) -> Iterator[type[LedgerError]]:
+        yield kind
+        for child in kind.__subclasses__():
+            if child.__module__.partition(".")[0] in ("ledger", "projections", "api"):
+                yield from below(child)
+
+    return sorted(set(below(LedgerError)), key=lambda kind: (kind.code, kind.__name__))
 
 
 def install_error_handlers(app: App[Request, Response]) -> None:
@@ -115,7 +167,7 @@ async def _refused(req: Request, resp: Response, error: LedgerError, _params: di
         resp.set_header("Retry-After", str(error.retry_after_seconds))
     if status == 500:
         logger.error("request %s: %s: %s", req.context.request_id, error.code, error.message)
-        _answer(req, resp, status, "internal_error", "something went wrong here; the request id helps to find it", None)
+        _answer(req, resp, status, InternalError.code, "something went wrong here; the request id helps to find it", None)
         return
     problems = [{"field": p.field, "rule": p.rule} for p in error.problems] if isinstance(error, InvalidInput) else None
     challenge = _challenge(req, status)
@@ -151,14 +203,14 @@ def _challenge(req: Request, status: int) -> str | None:
 async def _http_error(req: Request, resp: Response, error: falcon.HTTPError, _params: dict[str, Any]) -> None:
     for name, value in dict(error.headers or {}).items():
         resp.set_header(name, value)
-    code = {404: "no_such_endpoint", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+    code = {404: NoSuchEndpoint, 405: MethodNotAllowed}.get(error.status_code, BadRequest).code
     _answer(req, resp, error.status_code, code, error.title or "the request cannot be served", None)
 
 
 async def _unexpected(req: Request, resp: Response, error: Exception, _params: dict[str, Any]) -> None:
     # The traceback without the message: a message of a library can quote its input, and so a secret.
     logger.error("request %s: unexpected %s at %s", req.context.request_id, type(error).__name__, _where(error), exc_info=False)
-    _answer(req, resp, 500, "internal_error", "something went wrong here; the request id helps to find it", None)
+    _answer(req, resp, 500, InternalError.code, "something went wrong here; the request id helps to find it", None)
 
 
 def _where(error: BaseException) -> str:

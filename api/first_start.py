@@ -32,6 +32,7 @@ class NotInstalled(LedgerError):
     """The database holds no ledger yet: `token-ledger init` makes one."""
 
     code = "not_installed"
+    cure = "Run `token-ledger init`."
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -120,6 +120,7 @@ class DatabaseAway(LedgerError):
     """The database cannot be reached, or does not let us in."""
 
     code = "database_unavailable"
+    cure = "Look after the database and its address (docs/settings.md)."
 
 
 @contextlib.contextmanager

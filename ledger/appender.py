@@ -40,6 +40,7 @@ class OutcomeUnknown(TryAgain):
     """The database was lost for too long: the command may or may not be recorded. The same command id will tell."""
 
     code = "outcome_unknown"
+    cure = "Send the same request again under the same Idempotency-Key: it is carried out once."
 
 
 class NotRecorded(TryAgain):
@@ -52,6 +53,7 @@ class CommandRefused(LedgerError):
     """The database refused this command, alone in its batch; nothing of it is recorded."""
 
     code = "command_refused"
+    cure = "Report it with the request id: the rules should have refused it before."
 
 
 @dataclass(eq=False, slots=True)

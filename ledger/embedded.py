@@ -77,6 +77,7 @@ class EmbeddedPostgresFailed(LedgerError):
     """The embedded PostgreSQL did not start; `log_tail` is the end of its log, or what initdb said."""
 
     code = "embedded_postgres_failed"
+    cure = "Read the end of its log, which is shown: often the disk is full or the data folder is another user's."
 
     def __init__(self, message: str, log_tail: str = "") -> None:
         super().__init__(f"{message}\n{log_tail}" if log_tail else message)

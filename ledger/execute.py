@@ -37,6 +37,7 @@ class IdempotencyKeyReused(LedgerError):
     """The Idempotency-Key was used before, with other content."""
 
     code = "idempotency_key_reused"
+    cure = "Use a new Idempotency-Key for another request; under the same key send the same bytes."
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,10 @@ class TooManyAttempts(TryAgain):
     """
 
     code = "too_many_attempts"
+    cure = (
+        "Wait for `Retry-After` seconds; an operator can make the budget whole at once (`POST "
+        "/v1/lockouts/{lockout_id}/unlock`): docs/guessing.md."
+    )
 
     def __init__(self, wait: timedelta) -> None:
         super().__init__("too many attempts; this one was not looked at")

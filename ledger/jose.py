@@ -75,6 +75,7 @@ class InvalidToken(LedgerError):
     """The string is not a token of ours. `reason` says why; no part of the string is quoted."""
 
     code = "invalid_token"
+    cure = "Present the string as it was handed out, whole, or obtain a new token."
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(f"not a valid token: {reason}")
@@ -96,6 +97,7 @@ class BadKeySet(LedgerError):
     """Keys that cannot be used together, or at all; the message names each problem, and no key material."""
 
     code = "bad_key_set"
+    cure = "Retire or revoke the key that the message names: docs/keys.md."
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -37,6 +37,7 @@ class UnknownKey(NotFound):
     """There is no such key."""
 
     code = "unknown_key"
+    cure = "Find it in `GET /v1/keys`, or `token-ledger key list`."
 
     def __init__(self, key_id: UUID | str) -> None:
         super().__init__("there is no such key")
@@ -47,6 +48,7 @@ class WrongKeyStatus(Refused):
     """A key of this status cannot go where it is sent."""
 
     code = "wrong_key_status"
+    cure = "Read its status in `GET /v1/keys`: a key goes from pending to active to retired, and may be revoked (docs/keys.md)."
 
     def __init__(self, status: str, rule: str) -> None:
         super().__init__(f"the key is {status}: {rule}")
@@ -57,6 +59,7 @@ class KeyTooNew(Refused):
     """Verifiers may not have seen the key yet; from `from_at` on they have."""
 
     code = "key_too_new"
+    cure = "Activate it at the instant that the message names, or later; a leaked one is revoked at once (docs/keys.md)."
 
     def __init__(self, from_at: datetime) -> None:
         super().__init__(f"verifiers may not have seen the key yet: activate it at {rfc3339(from_at)} or later")
@@ -67,6 +70,7 @@ class TooManyPendingKeys(Refused):
     """At most `limit` keys of a use wait for their time."""
 
     code = "too_many_pending_keys"
+    cure = "Activate or retire a pending key of this use first."
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"at most {limit} pending keys of a use: activate or retire some first")

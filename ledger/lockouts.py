@@ -18,6 +18,7 @@ class UnknownLockout(NotFound):
     """There is no such lock-out."""
 
     code = "unknown_lockout"
+    cure = "Find it in `GET /v1/lockouts`, or `token-ledger lockout list`."
 
     def __init__(self, lockout_id: UUID | str) -> None:
         super().__init__("there is no such lock-out")

@@ -24,6 +24,7 @@ class CommandTooLarge(LedgerError):
     """A command adds more events than one append takes."""
 
     code = "command_too_large"
+    cure = "Send the command in parts."
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class HashingBusy(TryAgain):
     """More logins than can be hashed are waiting; nothing was checked."""
 
     code = "hashing_busy"
+    cure = "Try again after `Retry-After` seconds; if it lasts, raise the bound on password hashes (docs/settings.md)."
 
 
 def check_password(password: str, field: str = "password") -> None:

@@ -29,12 +29,17 @@ class UnsafeKey(LedgerError):
     """A key that is missing, weak or readable by others."""
 
     code = "unsafe_key"
+    cure = (
+        "Make a key with `token-ledger serve`, or give one of 32 random bytes that only the service's user can read "
+        "(docs/settings.md)."
+    )
 
 
 class SealBroken(LedgerError):
     """What was sealed cannot be opened: another key, another context, or it was changed."""
 
     code = "seal_broken"
+    cure = "Give the master key that the ledger was made with, and while it is being changed the one before (docs/settings.md)."
 
 
 class _Sealer:

@@ -26,6 +26,7 @@ class UnsafeSettings(InvalidInput):
     """The settings cannot be used; `problems` names every variable and its rule."""
 
     code = "unsafe_settings"
+    cure = "Correct the variables that are named: docs/settings.md."
 
 
 class Settings(BaseSettings):

@@ -38,6 +38,7 @@ class MalformedToken(LedgerError):
     """Not a string of ours. The message never quotes it."""
 
     code = "malformed_token"
+    cure = "Present the string as it was handed out, whole."
 
 
 def new_secret() -> bytes:

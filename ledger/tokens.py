@@ -34,12 +34,14 @@ class UnknownToken(NotFound):
     """There is no such token."""
 
     code = "unknown_token"
+    cure = "A token is named by its token id, not by its string: `GET /v1/tokens`."
 
 
 class UnknownFamily(NotFound):
     """There is no such family."""
 
     code = "unknown_family"
+    cure = "A family is named by the `family_id` of any of its tokens: `GET /v1/tokens`."
 
 
 class ClientChangedMeanwhile(TryAgain):
@@ -52,12 +54,14 @@ class PlanIsPast(Refused):
     """Tokens were issued since the list was made that would be revoked with those on it; make the list anew."""
 
     code = "plan_is_past"
+    cure = "Make the list anew by another dry run, and run that."
 
 
 class TokenIsRevoked(Refused):
     """What was revoked stays revoked."""
 
     code = "token_revoked"
+    cure = "Issue a new token: a revocation is for good."
 
 
 class GrantRefused(LedgerError):
@@ -66,6 +70,7 @@ class GrantRefused(LedgerError):
     which is `error`."""
 
     code = "grant_refused"
+    cure = "See `grant_refused` over HTTP, or the error object of the endpoint."
 
     def __init__(
         self,

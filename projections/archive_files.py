@@ -26,6 +26,7 @@ class ArchiveRefused(LedgerError):
     """A file of an archive is missing, damaged or another's; the message names it and says what is wrong."""
 
     code = "archive_refused"
+    cure = "Bring the file that is named back from a copy, as it was written."
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path}: {why}")

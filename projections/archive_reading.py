@@ -30,6 +30,7 @@ class ArchiveNeeded(LedgerError):
     """A part of the log is archived, and nobody said where the files are. `name`: of the newest that is needed."""
 
     code = "archive_needed"
+    cure = "Say where the files are with `--archives`."
 
     def __init__(self, name: str, to_position: int) -> None:
         super().__init__(

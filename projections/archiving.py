@@ -55,6 +55,7 @@ class PartitionInUse(LedgerError):
     """A partition could not be dropped, for somebody reads the log; it is in the archive too, and the next run goes on."""
 
     code = "partition_in_use"
+    cure = "Run the archiving again once the reader is done."
 
     def __init__(self, name: str, pids: list[int]) -> None:
         super().__init__(f"the log is in use by sessions {pids}: {name} is archived, but not dropped; try again later")

@@ -53,6 +53,7 @@ class CursorOfAnotherLog(LedgerError):
     """The cursor is of another log than the one there is now, or of a part of it that is not there any more."""
 
     code = "cursor_of_another_log"
+    cure = "Begin anew, without a cursor or from a position that you know (docs/feed.md)."
 
     def __init__(self, log_id: UUID) -> None:
         super().__init__("this cursor is of another log: the database was restored to an earlier point, or is another one")
@@ -63,6 +64,7 @@ class TooManySubscribers(TryAgain):
     """This worker serves as many subscribers as it may."""
 
     code = "too_many_subscribers"
+    cure = "Connect again later; if it lasts, raise the bound on subscribers (docs/settings.md)."
 
 
 @dataclass(frozen=True, slots=True)

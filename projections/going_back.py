@@ -33,12 +33,14 @@ class NothingToGoBackTo(LedgerError):
     """There are no views of before: nothing was replayed yet."""
 
     code = "nothing_to_go_back_to"
+    cure = "Nothing is to be done: the views are the first ones."
 
 
 class FoldsTooOld(LedgerError):
     """Events of these types were recorded meanwhile, and the folds of the views before do not know them."""
 
     code = "folds_too_old"
+    cure = "Stay with the views there are, or replay with the release that knows these events."
 
     def __init__(self, types: Sequence[str]) -> None:
         super().__init__(

@@ -25,6 +25,7 @@ class InstallRefused(LedgerError):
     """The database cannot hold a ledger; the message says why."""
 
     code = "install_refused"
+    cure = "Use a database as docs/settings.md describes it."
 
 
 def is_installed(connection: Connection[TupleRow]) -> bool:

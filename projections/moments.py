@@ -51,6 +51,7 @@ class MomentNotOver(TryAgain):
     """What is recorded as of this time is not known yet; nothing was answered."""
 
     code = "moment_not_over"
+    cure = "Ask again in a moment, or as of an earlier time."
 
 
 @dataclass(frozen=True, slots=True)

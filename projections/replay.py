@@ -57,6 +57,7 @@ class ReplayRunning(LedgerError):
     """Another replay or verify is at work in this database; one at a time."""
 
     code = "replay_running"
+    cure = "Wait until the other one is done."
 
 
 class FoldFailed(LedgerError):
@@ -66,6 +67,7 @@ class FoldFailed(LedgerError):
     """
 
     code = "fold_failed"
+    cure = "Go on with the release that serves, whose views are as they were, and report the position that is named."
 
     def __init__(self, first_position: int, last_position: int, sqlstate: str | None) -> None:
         super().__init__(f"folding the events at positions {first_position} to {last_position} failed ({sqlstate})")
@@ -78,6 +80,7 @@ class SwapBlocked(LedgerError):
     """The turn or the live views could not be had; the live views are as they were. `pids` hold locks on them: a dump, say."""
 
     code = "swap_blocked"
+    cure = "End what holds the locks (the processes are named), and start the replay again."
 
     def __init__(self, pids: list[int]) -> None:
         super().__init__(f"views are in use by sessions {pids}: the live ones were not replaced, try again later")
@@ -88,6 +91,7 @@ class NoRoom(LedgerError):
     """The disk has not, or is not known to have, room for a second set of views; `free` is None where it cannot be seen."""
 
     code = "no_room"
+    cure = "Make room on the disk, or say how much there is with `--free-bytes` (docs/replay.md)."
 
     def __init__(self, needed: int, free: int | None) -> None:
         wanted = f"{needed:,} bytes, twice the size of the views, must be free on the disk of the database"

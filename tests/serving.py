@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from tests import contract
+
 MASTER_KEY = secrets.token_hex(32)
 READY_SECONDS = 30.0
 # No TLS here: reading the certificates of all the world costs a client 20 ms.
@@ -153,6 +155,7 @@ def _running(
 ) -> Iterator[Served]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
+    contract.served_at(url)
     environment = environment | {"TOKEN_LEDGER_PORT": str(port)}
     with log.open("w") if log is not None else nullcontext(subprocess.DEVNULL) as output:
         process = subprocess.Popen(

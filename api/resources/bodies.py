@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, WithJsonSchema
 
 from api.body import Body
 from api.service import Service
@@ -25,7 +25,7 @@ def _instant(value: object) -> datetime:
     raise ValueError("an instant as in RFC 3339, such as 2030-06-01T12:00:00Z")
 
 
-Instant = Annotated[datetime, PlainValidator(_instant)]
+Instant = Annotated[datetime, PlainValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})]
 Reason = Annotated[str, Field(min_length=1, max_length=500)]
 
 

@@ -61,6 +61,9 @@ class TokenRefused(Refused):
     """No token can be issued for this request: subject, client, API or scope does not allow it."""
 
     code = "grant_refused"
+    cure = (
+        "Compare with the client (`GET /v1/clients/{name}`): its grants and APIs, and whether client, subject and APIs stand."
+    )
 
 
 class IssueBody(Body):

@@ -36,7 +36,7 @@ class NewKey(Body):
     algorithm: str | None = None
 
 
-class Revocation(Body):
+class KeyRevocation(Body):
     """Why. No personal data: the reason stands in the log for ever."""
 
     reason: Reason
@@ -139,7 +139,7 @@ class TokenKeys:
         """Revoke a key: every token made with it is dead at once. Another comes in the place of the active one."""
         service = self._service
         caller = await authorize(req, service)
-        body = await read_body(req, Revocation)
+        body = await read_body(req, KeyRevocation)
         identifier = _key_id(key_id)
         envelope = make_envelope(req, service, caller.actor)
         _, kept = await service.find(NOBODY)

@@ -25,6 +25,7 @@ class LoginRefused(NotAuthenticated):
     """Unknown user, wrong password, suspended user, unknown client: the same words for all."""
 
     code = "login_refused"
+    cure = "Try again with the right user name and password, and a client that people may log in through."
 
 
 class LoginBody(Body):
