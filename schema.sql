@@ -108,6 +108,15 @@ CREATE TABLE ledger.throttles (
 CREATE INDEX throttles_by_end ON ledger.throttles (kind, spent_until);
 CREATE INDEX throttles_by_user ON ledger.throttles (user_id) WHERE user_id IS NOT NULL;
 
+-- Client assertions that were used, for as long as they would be good (ledger/assertions.py). Ids are made from client and `jti`.
+CREATE TABLE ledger.used_assertions (
+  assertion_id uuid NOT NULL,
+  until timestamptz NOT NULL,
+  CONSTRAINT used_assertions_pkey PRIMARY KEY (assertion_id)
+);
+-- What may be forgotten.
+CREATE INDEX used_assertions_by_end ON ledger.used_assertions (until);
+
 -- What `token-ledger verify` found, a row a run that came to its end: for /metrics.
 CREATE TABLE ledger.verifications (
   verified_at timestamptz NOT NULL,
@@ -277,6 +286,26 @@ LANGUAGE sql SECURITY DEFINER SET search_path = ledger, pg_temp AS $$
       FOR UPDATE OF r SKIP LOCKED));
 $$;
 
+-- ------------------------------------------------------------------------------------------------------------ assertions
+-- Use a client assertion, and say whether nobody has: of two uses at once one waits for the other, and is the second. One that has
+-- come to its end is not used, for it may be forgotten already.
+CREATE FUNCTION ledger.use_assertion(p_assertion_id uuid, p_until timestamptz) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = ledger, pg_temp AS $$
+BEGIN
+  IF p_until <= clock() THEN
+    RETURN false;
+  END IF;
+  INSERT INTO used_assertions (assertion_id, until) VALUES (p_assertion_id, p_until) ON CONFLICT (assertion_id) DO NOTHING;
+  RETURN FOUND;
+END $$;
+
+-- Forget those that have come to their end.
+CREATE FUNCTION ledger.forget_assertions() RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = ledger, pg_temp AS $$
+  DELETE FROM used_assertions u WHERE u.assertion_id = ANY (ARRAY(
+    SELECT e.assertion_id FROM used_assertions e WHERE e.until <= (SELECT clock()) FOR UPDATE SKIP LOCKED));
+$$;
+
 -- --------------------------------------------------------------------------------------------------------------- append
 -- Record a batch of commands: one call, one round trip, one transaction, one turn.
 --   Command n has the id p_command_ids[n] and the metadata p_metadata[n]; it read the streams r with p_read_of[r] = n at
@@ -384,6 +413,7 @@ REVOKE ALL ON ledger.append_turn FROM ledger_service;
 GRANT EXECUTE ON FUNCTION ledger.append, ledger.make_partitions, ledger.clock TO ledger_service;
 GRANT EXECUTE ON FUNCTION ledger.take_attempt, ledger.return_attempt, ledger.remember_network, ledger.unlock, ledger.trim_throttles
   TO ledger_service;
+GRANT EXECUTE ON FUNCTION ledger.use_assertion, ledger.forget_assertions TO ledger_service;
 -- The side tables that are neither log nor view: keys come and go, none is ever changed.
 GRANT INSERT, DELETE ON ledger.sealed_keys, ledger.retry_keys TO ledger_service;
 

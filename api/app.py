@@ -77,6 +77,7 @@ ROUTES: Final = (
     Route("/v1/clients", clients.Clients),
     Route("/v1/clients/{name}", clients.Clients, "one"),
     Route("/v1/clients/{name}/secret", clients.Clients, "secret"),
+    Route("/v1/clients/{name}/keys", clients.Clients, "keys"),
     Route("/v1/clients/{name}/suspend", clients.Clients, "suspend"),
     Route("/v1/clients/{name}/reinstate", clients.Clients, "reinstate"),
     Route("/v1/clients/{name}/revoke-tokens", clients.Clients, "revoke_tokens"),

@@ -199,10 +199,24 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
+class ProvedClient:
+    """A client that has proved itself by an assertion, which is good for once."""
+
+    client_id: UUID
+
+    def client(self, kept: Kept, found: Found) -> Client:
+        """Answer the client; NotAuthenticated where it does not stand any more."""
+        client = kept.clients.get(self.client_id)
+        if client is None or not stands(client.status, client.status_until, found.instant):
+            raise NotAuthenticated("unknown client, or wrong secret")
+        return client
+
+
+@dataclass(frozen=True, slots=True)
 class Asker:
     """Somebody who asks about tokens: a client registered for one API, which is the one it may ask about."""
 
-    credentials: Credentials
+    credentials: Credentials | ProvedClient
 
     def api_id(self, kept: Kept, found: Found) -> UUID:
         """Answer the API it may ask about; NotAuthenticated, or NotAllowed for a client that serves none."""

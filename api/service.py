@@ -31,6 +31,7 @@ from projections.reference import Kept, ReferenceKeeper, read_reference_of
 from projections.retry_keys import RetryKeys
 from projections.state_reader import StateReader
 from projections.throttles import trim_throttles
+from projections.used_assertions import forget_assertions
 
 logger = logging.getLogger(__name__)
 
@@ -120,13 +121,14 @@ class Service:
         return timedelta(seconds=max(*ceilings, *(client.access_lifetime_seconds for client in kept.clients.values())))
 
     async def keep_house(self) -> None:
-        """Every few seconds, for ever: partitions ahead of the head, keys that are due, retry keys that are past."""
+        """Every few seconds, for ever: partitions ahead of the head, keys that are due, what is past."""
         while True:
             try:
                 async with self.pool.connection() as connection:
                     await connection.execute("SELECT ledger.make_partitions()")
                 await self.retry_keys.forget_past()
                 await trim_throttles(self.pool)
+                await forget_assertions(self.pool)
                 found, kept = await self.find(NOBODY)
                 keys, lifetime = list(kept.keys.values()), timedelta(days=self.settings.signing_key_days)
                 await renew_keys(self.pool, self.appender, self.master, keys, found.instant, lifetime)

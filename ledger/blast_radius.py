@@ -39,6 +39,7 @@ _TAKES_ACCOUNT: Final[Mapping[str, tuple[str, str | None]]] = {
     "subject_password_set": ("subject_id", "subject_password_set"),
     "client_registered": ("client_id", None),
     "client_secret_rotated": ("client_id", "client_secret_rotated"),
+    "client_keys_set": ("client_id", "client_keys_set"),
 }
 # What gives whatever is there already back, or an account a beginning: whose tokens.
 _GIVES_TOKENS: Final[Mapping[str, By]] = {

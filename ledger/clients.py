@@ -5,7 +5,7 @@ Of a secret only its digest comes here. Each function answers no event where the
 does not allow: UnknownClient goes without saying.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -15,6 +15,7 @@ from ledger.builtin import CONSOLE, LEDGER_API
 from ledger.errors import BuiltIn, InvalidInput, NameIsTaken, NoSecret, Problem, UnknownApi, UnknownClient
 from ledger.events import (
     ClientChanged,
+    ClientKeysSet,
     ClientRegistered,
     ClientReinstated,
     ClientSecretRotated,
@@ -33,6 +34,7 @@ Grant = Literal["client_credentials", "refresh_token", "password", "issue"]
 MIN_LIFETIME_SECONDS: Final = 60
 MAX_RETRY_WINDOW_SECONDS: Final = 300
 MAX_APIS: Final = 100
+MAX_KEYS: Final = 10
 DAY_SECONDS: Final = 86_400
 
 
@@ -80,24 +82,30 @@ def register(
     settings: ClientSettings,
     ceilings: Ceilings,
     secret_digest: str | None,
+    public_keys: Sequence[dict[str, str]] = (),
     subject_id: UUID,
 ) -> list[Event]:
     """Register a client; one with client_credentials becomes a service account as well, under `subject_id`.
 
-    `secret_digest` is the SHA-256 of the secret, hex, and None for a public client. Reads the client, the subject, the APIs.
+    `secret_digest` is the SHA-256 of the secret, hex, and None for a public client, and for one that has `public_keys` (as
+    jose.read_client_keys answers them) in its place. Reads the client, the subject, the APIs.
     NameIsTaken, UnknownApi; InvalidInput names every setting that does not go with the others.
     """
     check_name(name)
     client_id = client_id_of(name)
     if client_id in state.clients:
         raise NameIsTaken("client")
-    if (secret_digest is None) != (kind == "public"):
-        raise InvalidInput.of("secret", "a confidential client has one, a public client has none")
+    if kind == "public" and public_keys:
+        raise InvalidInput.of("jwks", "a public client can keep no key")
+    if (secret_digest is None) != (kind == "public" or bool(public_keys)):
+        raise InvalidInput.of("secret", "a confidential client has one, or keys; a public client has none")
+    _check_keys(public_keys)
     client = Client(
         client_id=client_id,
         name=name,
         kind=kind,
         secret_digests=() if secret_digest is None else (secret_digest,),
+        public_keys=tuple(public_keys),
         grants=settings.grants,
         strategy=settings.strategy,
         refresh=settings.refresh,
@@ -148,6 +156,24 @@ def rotate_secret(state: State, _now: datetime, *, client_id: UUID, secret_diges
     return [ClientSecretRotated(client_id=client_id, client=row)]
 
 
+def set_keys(
+    state: State, _now: datetime, *, client_id: UUID, public_keys: Sequence[dict[str, str]], keep_secrets: bool
+) -> list[Event]:
+    """Give a client these public keys in the place of those it had; its secrets go, unless `keep_secrets`. NoSecret.
+
+    A shared secret that stays beside keys is the weaker of two ways in (RFC 9700 section 2.5). InvalidInput for one that
+    would have neither.
+    """
+    client = _client(state, client_id)
+    if client.kind == "public":
+        raise NoSecret(client_id)
+    _check_keys(public_keys)
+    row = replace(client, public_keys=tuple(public_keys), secret_digests=client.secret_digests if keep_secrets else ())
+    if not row.public_keys and not row.secret_digests:
+        raise InvalidInput.of("jwks", "at least one key, or `keep_secrets` of a client that has one")
+    return [] if row == client else [ClientKeysSet(client_id=client_id, client=row)]
+
+
 def suspend(state: State, now: datetime, *, client_id: UUID, reason: str | None, until: datetime | None = None) -> list[Event]:
     """Suspend a client: its tokens and its own requests. BuiltIn; InvalidInput: `until` has come."""
     client = _client(state, client_id)
@@ -173,6 +199,11 @@ def revoke_tokens(
     if cutoff_position <= client.cutoff_position:
         return []
     return [ClientTokensRevoked(client_id=client_id, client=replace(client, cutoff_position=cutoff_position), reason=reason)]
+
+
+def _check_keys(public_keys: Sequence[dict[str, str]]) -> None:
+    if len(public_keys) > MAX_KEYS:
+        raise InvalidInput.of("jwks", f"at most {MAX_KEYS} keys")
 
 
 def _client(state: State, client_id: UUID) -> Client:

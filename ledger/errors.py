@@ -211,7 +211,7 @@ class NoSecret(Refused):
     cure = "Register a confidential client where a secret can be kept."
 
     def __init__(self, client_id: UUID) -> None:
-        super().__init__("a public client has no secret")
+        super().__init__("a public client has no secret and no key")
         self.client_id = client_id
 
 

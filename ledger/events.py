@@ -395,7 +395,10 @@ class NameReleased(Event):
 
 @dataclass(frozen=True, slots=True, config=CONFIG)
 class ClientEvent(Event):
-    """The shape of the events about a client. `cuts_off`: its cut-off becomes the position of this event."""
+    """The shape of the events about a client. `cuts_off`: its cut-off becomes the position of this event.
+
+    Before the versions of today a client had no `public_keys`.
+    """
 
     client_id: UUID
     client: Client
@@ -407,6 +410,7 @@ class ClientRegistered(ClientEvent):
     """A client came to be."""
 
     TYPE: ClassVar[str] = "client_registered"
+    SCHEMA_VERSION: ClassVar[int] = 2
     STREAM: ClassVar[str] = "client_id"
 
 
@@ -415,6 +419,7 @@ class ClientChanged(ClientEvent):
     """A client's settings changed."""
 
     TYPE: ClassVar[str] = "client_changed"
+    SCHEMA_VERSION: ClassVar[int] = 2
     STREAM: ClassVar[str] = "client_id"
 
 
@@ -423,6 +428,15 @@ class ClientSecretRotated(ClientEvent):
     """A client has a new secret."""
 
     TYPE: ClassVar[str] = "client_secret_rotated"
+    SCHEMA_VERSION: ClassVar[int] = 2
+    STREAM: ClassVar[str] = "client_id"
+
+
+@dataclass(frozen=True, slots=True, config=CONFIG)
+class ClientKeysSet(ClientEvent):
+    """A client has other public keys to prove itself with, and where they take the place of its secrets, none of these."""
+
+    TYPE: ClassVar[str] = "client_keys_set"
     STREAM: ClassVar[str] = "client_id"
 
 
@@ -431,6 +445,7 @@ class ClientSuspended(ClientEvent):
     """A client was suspended: every token issued to it, and its own requests."""
 
     TYPE: ClassVar[str] = "client_suspended"
+    SCHEMA_VERSION: ClassVar[int] = 2
     STREAM: ClassVar[str] = "client_id"
 
 
@@ -439,6 +454,7 @@ class ClientReinstated(ClientEvent):
     """A client's suspension ended."""
 
     TYPE: ClassVar[str] = "client_reinstated"
+    SCHEMA_VERSION: ClassVar[int] = 2
     STREAM: ClassVar[str] = "client_id"
 
 
@@ -447,7 +463,7 @@ class ClientTokensRevoked(ClientEvent):
     """Every token issued to the client up to its cut-off was revoked. Version 1 had no reason."""
 
     TYPE: ClassVar[str] = "client_tokens_revoked"
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
     STREAM: ClassVar[str] = "client_id"
     reason: str | None = field(kw_only=True)
 

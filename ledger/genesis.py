@@ -127,6 +127,7 @@ def _console() -> list[Event]:
         name=CONSOLE_NAME,
         kind="public",
         secret_digests=(),
+        public_keys=(),
         grants=("password", "refresh_token"),
         strategy="opaque",
         refresh="rotating",

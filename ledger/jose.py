@@ -67,7 +67,7 @@ MAX_RSA_BITS: Final = 4_096
 RSA_EXPONENT: Final = 65_537
 # base64url in its one spelling (RFC 4648 section 3.5): the bits of the last character that stand for nothing are zero.
 _SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?", re.ASCII)
-_JWS: Final = jwt.PyJWS(algorithms=["EdDSA", "ES256", "RS256"])
+_JWS: Final = jwt.PyJWS(algorithms=["EdDSA", "ES256", "PS256", "RS256"])
 _JWE: Final = jwe.JWERegistry(algorithms=["dir", "A256GCM"])
 
 
@@ -171,10 +171,28 @@ _ROCA_PRIMES: Final = (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109
 _ROCA_POWERS: Final = {prime: frozenset(pow(65_537, k, prime) for k in range(prime)) for prime in _ROCA_PRIMES}
 
 
-def read_public_keys(value: object) -> dict[str, PublicKey]:
+# What we sign with; and what a client may sign with, by both names of EdDSA over Ed25519 (RFC 9864 section 2.2).
+OUR_ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")
+CLIENT_ALGORITHMS: Final = ("EdDSA", "Ed25519", "ES256", "PS256", "RS256")
+_ALIASES: Final = {"Ed25519": "EdDSA"}
+KEPT_ALGORITHMS: Final = tuple(name for name in CLIENT_ALGORITHMS if name not in _ALIASES)
+_MEMBERS: Final = ("kid", "kty", "crv", "x", "y", "n", "e")
+
+
+def read_client_keys(value: object) -> tuple[dict[str, str], ...]:
+    """Answer the keys of a client's JWK set as they are kept: of each what we know alone. BadKeySet, as `read_public_keys`."""
+    read_public_keys(value, CLIENT_ALGORITHMS)
+    assert isinstance(value, dict)
+    return tuple(
+        {"alg": _ALIASES.get(jwk["alg"], jwk["alg"])} | {name: jwk[name] for name in _MEMBERS if name in jwk}
+        for jwk in value["keys"]
+    )
+
+
+def read_public_keys(value: object, algorithms: Sequence[str] = OUR_ALGORITHMS) -> dict[str, PublicKey]:
     """Answer the keys of a public JWK set (RFC 7517) by `kid`; BadKeySet that names every problem and its key.
 
-    Our profile: each key has a `kid` of its own, an `alg` that fits its type and is one of ours, `use` and `key_ops`, where
+    Our profile: each key has a `kid` of its own, an `alg` that fits its type and is one of these, `use` and `key_ops`, where
     they stand, for verifying and nothing else, the right size, one spelling; nothing private, nothing symmetric. Members that
     nobody knows are ignored (section 4).
     """
@@ -185,7 +203,7 @@ def read_public_keys(value: object) -> dict[str, PublicKey]:
     problems: list[str] = []
     for number, jwk in enumerate(jwks):
         try:
-            kid, public = _public_key(jwk)
+            kid, public = _public_key(jwk, algorithms)
             if kid in found:
                 raise BadKeySet("its kid stands twice")
             found[kid] = public
@@ -196,7 +214,7 @@ def read_public_keys(value: object) -> dict[str, PublicKey]:
     return found
 
 
-def _public_key(jwk: object) -> tuple[str, PublicKey]:
+def _public_key(jwk: object, algorithms: Sequence[str]) -> tuple[str, PublicKey]:
     if not isinstance(jwk, dict):
         raise BadKeySet("no object")
     if private := _PRIVATE_MEMBERS & jwk.keys():
@@ -206,13 +224,15 @@ def _public_key(jwk: object) -> tuple[str, PublicKey]:
         raise BadKeySet(f"no kid of 1 to {MAX_KID_CHARACTERS} characters")
     if jwk.get("use", "sig") != "sig" or operations != ["verify"]:
         raise BadKeySet("not to verify with")
+    if jwk.get("alg") not in algorithms:
+        raise BadKeySet(f"its alg is none of {', '.join(algorithms)}")
     match jwk.get("kty"), jwk.get("crv"), jwk.get("alg"):
-        case "OKP", "Ed25519", "EdDSA":
+        case "OKP", "Ed25519", "EdDSA" | "Ed25519":
             return kid, _made(lambda: Ed25519PublicKey.from_public_bytes(_member(jwk, "x", 32)))
         case "EC", "P-256", "ES256":
             x, y = (int.from_bytes(_member(jwk, name, 32), "big") for name in ("x", "y"))
             return kid, _made(lambda: EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key())
-        case "RSA", None, "RS256":
+        case "RSA", None, "RS256" | "PS256":
             n, e = (_member(jwk, name) for name in ("n", "e"))
             # RFC 7518 section 6.3.1: as few octets as there can be.
             if n[:1] in (b"", b"\0") or e[:1] in (b"", b"\0"):
@@ -222,7 +242,7 @@ def _public_key(jwk: object) -> tuple[str, PublicKey]:
             if weakness is not None:
                 raise BadKeySet(weakness)
             return kid, _made(lambda: rsa.RSAPublicNumbers(exponent, modulus).public_key())
-    raise BadKeySet("kty, crv and alg are not together one of ours")
+    raise BadKeySet("kty, crv and alg do not go together")
 
 
 def _made(make: Callable[[], PublicKey]) -> PublicKey:
@@ -291,16 +311,9 @@ class KeySet:
             raise InvalidToken("unknown_key")
         if token.header.get("alg") != key.algorithm or len(token.segments) != JWS_SEGMENTS:
             raise InvalidToken("algorithm")
-        header, payload, signature = token.segments
-        try:
-            right = _JWS.get_algorithm_by_name(key.algorithm).verify(
-                f"{header}.{payload}".encode(), self._public[kid], _decode(signature)
-            )
-        except (InvalidSignature, ValueError):
-            right = False
-        if not right:
+        if not _is_signed(token, key.algorithm, self._public[kid]):
             raise InvalidToken("signature")
-        return _decode(payload)
+        return _decode(token.segments[1])
 
     def decrypt(self, token: "Pieces", kid: str) -> bytes:
         """Answer the plain text of a JWE, `dir` with A256GCM (RFC 7518 section 5.3), under the encryption key of this kid.
@@ -373,6 +386,48 @@ def read_jwe(text: str, keys: KeySet, issuer: str) -> Proven:
     except UnicodeDecodeError:
         raise InvalidToken("malformed") from None
     return Proven(proven.token_id, (*proven.key_ids, key_id))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Assertion:
+    """A JWT by which a client says who it is (RFC 7523 section 3), as it was read: nothing is proven yet."""
+
+    token: "Pieces"
+    claims: Mapping[str, object]
+
+    def is_signed_by(self, jwks: Iterable[Mapping[str, str]]) -> bool:
+        """Say whether one of these registered keys has signed it: the one of its `kid`, or without that the only one."""
+        header = self.token.header
+        fitting = [jwk for jwk in jwks if header.get("kid", jwk["kid"]) == jwk["kid"]]
+        if len(fitting) != 1:
+            return False
+        (jwk,), algorithm = fitting, header.get("alg")
+        # The algorithm is the key's: the header may only agree (RFC 8725 section 3.1).
+        if not isinstance(algorithm, str) or _ALIASES.get(algorithm, algorithm) != jwk["alg"]:
+            return False
+        return _is_signed(self.token, jwk["alg"], _public_key(jwk, CLIENT_ALGORITHMS)[1])
+
+
+# The media types that a client assertion may name, or none: that of an access token, above all, is none of them.
+_ASSERTION_TYPES: Final = (None, "JWT", "client-authentication+jwt")
+# Where others would look for a key, or for what is signed.
+_BRINGS_KEYS: Final = frozenset({"jwk", "jku", "x5u", "x5c", "b64", "zip"})
+
+
+def read_assertion(text: str) -> Assertion:
+    """Answer a client assertion of strict JSON and one spelling. InvalidToken: malformed, type, claims."""
+    token = take_apart(text, JWS_SEGMENTS)
+    if not _BRINGS_KEYS.isdisjoint(token.header):
+        raise InvalidToken("malformed")
+    if token.header.get("typ") not in _ASSERTION_TYPES:
+        raise InvalidToken("type")
+    try:
+        claims = jsontext.loads(_decode(token.segments[1]), max_bytes=MAX_TOKEN_CHARACTERS)
+    except InvalidInput:
+        raise InvalidToken("claims") from None
+    if not isinstance(claims, dict):
+        raise InvalidToken("claims")
+    return Assertion(token, claims)
 
 
 def _decrypted(text: str, keys: KeySet, expected: Mapping[str, tuple[str, ...]]) -> tuple[bytes, UUID]:
@@ -453,6 +508,14 @@ def _jti(payload: bytes, issuer: str) -> UUID:
     if str(jti) != claims["jti"]:
         raise InvalidToken("claims")
     return jti
+
+
+def _is_signed(token: Pieces, algorithm: str, key: PublicKey) -> bool:
+    header, payload, signature = token.segments
+    try:
+        return _JWS.get_algorithm_by_name(algorithm).verify(f"{header}.{payload}".encode(), key, _decode(signature))
+    except (InvalidSignature, ValueError):
+        return False
 
 
 def _is_canonical(segment: str) -> bool:

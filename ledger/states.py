@@ -134,13 +134,17 @@ class SubjectRules:
 
 @dataclass(frozen=True, slots=True, config=CONFIG)
 class Client:
-    """An application that obtains tokens, or asks about them (`serves_api_id`), or both."""
+    """An application that obtains tokens, or asks about them (`serves_api_id`), or both.
+
+    `public_keys`: JWKs, each with `kid` and `alg`, by which it proves itself without a secret (assertions.py).
+    """
 
     VIEW: ClassVar[str] = "clients"
     client_id: UUID
     name: str
     kind: Literal["confidential", "public"]
     secret_digests: tuple[str, ...]
+    public_keys: tuple[dict[str, str], ...]
     grants: tuple[Literal["client_credentials", "refresh_token", "password", "issue"], ...]
     strategy: Strategy
     refresh: Refresh

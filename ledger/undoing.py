@@ -61,8 +61,8 @@ _FOR_GOOD: Final = (
     "api_tokens_revoked",
 )
 _BY_HAND: Final = ("client_changed", "api_changed", "subject_profile_set")
-# A secret that somebody else knows: what it opens is suspended until there is another.
-_SECRETS: Final = {"subject_password_set": "subject", "client_secret_rotated": "client"}
+# A secret that somebody else knows, a key that somebody else has: what it opens is suspended until there is another.
+_SECRETS: Final = {"subject_password_set": "subject", "client_secret_rotated": "client", "client_keys_set": "client"}
 
 
 @dataclass(frozen=True, slots=True)

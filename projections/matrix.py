@@ -67,6 +67,7 @@ _OF_SOME_TYPES: Final[Mapping[str, Views]] = {
             "client_registered",
             "client_changed",
             "client_secret_rotated",
+            "client_keys_set",
             "client_suspended",
             "client_reinstated",
             "client_tokens_revoked",

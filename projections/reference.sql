@@ -7,6 +7,7 @@ CREATE TABLE clients (
   name text NOT NULL,              -- the client_id of OAuth
   kind text NOT NULL,              -- confidential | public
   secret_digests text[] NOT NULL,  -- SHA-256, hex; two while a secret is being changed
+  public_keys jsonb NOT NULL,      -- JWKs by which it proves itself (RFC 7523)
   grants text[] NOT NULL,          -- client_credentials | refresh_token | password | issue
   strategy text NOT NULL,
   refresh text NOT NULL,
@@ -28,19 +29,19 @@ GRANT SELECT ON clients TO ledger_service;
 
 CREATE FUNCTION fold_clients(p_from bigint, p_to bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  INSERT INTO clients (client_id, position, name, kind, secret_digests, grants, strategy, refresh, access_lifetime_seconds,
+  INSERT INTO clients (client_id, position, name, kind, secret_digests, public_keys, grants, strategy, refresh, access_lifetime_seconds,
       refresh_idle_seconds, refresh_absolute_seconds, retry_window_seconds, revoke_access_on_rotation, api_ids, serves_api_id, subject_id, cutoff_position,
       status, status_reason, status_until)
-    SELECT c.client_id, e.position, c.name, c.kind, c.secret_digests, c.grants, c.strategy, c.refresh, c.access_lifetime_seconds,
+    SELECT c.client_id, e.position, c.name, c.kind, c.secret_digests, c.public_keys, c.grants, c.strategy, c.refresh, c.access_lifetime_seconds,
         c.refresh_idle_seconds, c.refresh_absolute_seconds, c.retry_window_seconds, c.revoke_access_on_rotation, c.api_ids, c.serves_api_id, c.subject_id,
         CASE WHEN (e.payload ->> 'cuts_off')::boolean THEN e.position ELSE c.cutoff_position END, c.status, c.status_reason, c.status_until
       FROM history e
-      CROSS JOIN LATERAL jsonb_to_record(e.payload -> 'client') AS c(client_id uuid, name text, kind text, secret_digests text[],
+      CROSS JOIN LATERAL jsonb_to_record(e.payload -> 'client') AS c(client_id uuid, name text, kind text, secret_digests text[], public_keys jsonb,
         grants text[], strategy text, refresh text, access_lifetime_seconds integer, refresh_idle_seconds integer,
         refresh_absolute_seconds integer, retry_window_seconds integer, revoke_access_on_rotation boolean, api_ids uuid[], serves_api_id uuid, subject_id uuid,
         cutoff_position bigint, status text, status_reason text, status_until timestamptz)
       WHERE e.position BETWEEN p_from AND p_to
-        AND e.type IN ('client_registered', 'client_changed', 'client_secret_rotated', 'client_suspended', 'client_reinstated', 'client_tokens_revoked');
+        AND e.type IN ('client_registered', 'client_changed', 'client_secret_rotated', 'client_keys_set', 'client_suspended', 'client_reinstated', 'client_tokens_revoked');
 END $$;
 
 CREATE TABLE apis (

@@ -24,6 +24,7 @@ from ledger.events import (
     ApiSuspended,
     ApiTokensRevoked,
     ClientChanged,
+    ClientKeysSet,
     ClientRegistered,
     ClientReinstated,
     ClientSecretRotated,
@@ -159,6 +160,7 @@ def client(**fields: Any) -> Client:
             name="shop",
             kind="confidential",
             secret_digests=("ab" * 32,),
+            public_keys=(),
             grants=("refresh_token", "password"),
             strategy="opaque",
             refresh="rotating",
@@ -385,6 +387,14 @@ EXAMPLES: Sequence[Event] = (
     ClientRegistered(client_id=_CLIENT_ID, client=_CLIENT),
     ClientChanged(client_id=_CLIENT_ID, client=_CLIENT),
     ClientSecretRotated(client_id=_CLIENT_ID, client=dataclasses.replace(_CLIENT, secret_digests=("cd" * 32, "ab" * 32))),
+    ClientKeysSet(
+        client_id=_CLIENT_ID,
+        client=dataclasses.replace(
+            _CLIENT,
+            secret_digests=(),
+            public_keys=({"kid": "one", "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "x": "A" * 43},),
+        ),
+    ),
     ClientSuspended(client_id=_CLIENT_ID, client=dataclasses.replace(_CLIENT, **_UNTIL)),
     ClientReinstated(client_id=_CLIENT_ID, client=_CLIENT),
     ClientTokensRevoked(client_id=_CLIENT_ID, client=_CLIENT, cuts_off=True, reason=None),
@@ -451,7 +461,7 @@ def _value(draw: st.DrawFn, annotation: Any, ids: Mapping[str, UUID]) -> Any:
 
 def _key(item: Any) -> object:
     """Answer by what the items of a list differ: a token or rule stands in an event once."""
-    return getattr(item, "token_id", None) or getattr(item, "rule_id", None) or item
+    return getattr(item, "token_id", None) or getattr(item, "rule_id", None) or repr(item)
 
 
 @st.composite

@@ -528,6 +528,16 @@ def secret_rotated(scene: Scene) -> Deed:
     )
 
 
+def keys_of_client_set(scene: Scene) -> Deed:
+    """Give a client other public keys; nothing here looks at what is in them."""
+    client_id, keep_secrets = scene.one(scene.others()), scene.chance()
+    key = {"kid": str(scene.random.randrange(3)), "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "x": "A" * 43}
+    return Deed(
+        Keys(clients=[client_id]),
+        lambda state, now: clients.set_keys(state, now, client_id=client_id, public_keys=(key,), keep_secrets=keep_secrets),
+    )
+
+
 # ----------------------------------------------------------------------------------------------------------------- keys
 
 
@@ -609,7 +619,16 @@ DEEDS: Final[Sequence[Make]] = (
     *(several_revoked, registered, clearance_set, password_set, renamed, roles_granted, roles_granted, roles_withdrawn),
     *(own_rules_granted, own_rules_granted, own_rules_withdrawn, erased, locked_out, unlocked, stopped, stopped, stopped),
     *(cut_off, api_registered, api_changed, role_created, role_removed, role_rules_granted, role_rules_granted),
-    *(role_rules_withdrawn, client_registered, client_registered, client_changed, secret_rotated, key_changed, key_changed),
+    *(
+        role_rules_withdrawn,
+        client_registered,
+        client_registered,
+        client_changed,
+        secret_rotated,
+        keys_of_client_set,
+        key_changed,
+        key_changed,
+    ),
     *(key_changed, keys_renewed, let_go),
 )
 

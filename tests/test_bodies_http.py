@@ -42,6 +42,7 @@ CLIENT = {
     "apis": ["ledger"],
     "serves": "ledger",
 }
+KEY = {"kid": "one", "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 REVOCATION = {
     "filter": {"client": "console", "kind": "access"},
     "dry_run": True,
@@ -98,9 +99,10 @@ BODIES: Mapping[tuple[str, str], Taken] = {
     ("POST", "/v1/subjects/{subject_id}/reinstate"): Taken(BECAUSE, optional=True),
     ("POST", "/v1/subjects/{subject_id}/revoke-tokens"): Taken(CUT_OFF, optional=True),
     ("POST", "/v1/subjects/{subject_id}/erase"): Taken(BECAUSE, optional=True),
-    ("POST", "/v1/clients"): Taken({"name": "shop", "kind": "confidential"} | CLIENT, ("name",)),
+    ("POST", "/v1/clients"): Taken({"name": "shop", "kind": "confidential", "jwks": {"keys": [KEY]}} | CLIENT, ("name",)),
     ("PATCH", "/v1/clients/{name}"): Taken(CLIENT),
     ("POST", "/v1/clients/{name}/secret"): Taken({"keep_old": True}, optional=True),
+    ("POST", "/v1/clients/{name}/keys"): Taken({"jwks": {"keys": [KEY]}, "keep_secret": True}, ("jwks",)),
     ("POST", "/v1/clients/{name}/suspend"): Taken(SUSPENSION, ("reason",)),
     ("POST", "/v1/clients/{name}/reinstate"): Taken(BECAUSE, optional=True),
     ("POST", "/v1/clients/{name}/revoke-tokens"): Taken(CUT_OFF, optional=True),

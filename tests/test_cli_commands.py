@@ -15,6 +15,7 @@ import pytest
 from api.cli.calling import said_of
 from ledger.guessing import FAMILIAR_BURST
 from ledger.rules import Rule
+from tests.asserting import new_jwks
 from tests.calls import PASSWORD, App, Person, first_party, login, new_api, new_client, new_person, resource_server, unique
 from tests.serving import Served, command
 from tests.terminal import Terminal, leaf_commands
@@ -114,6 +115,7 @@ TRIES = {
     "client register": Try(lambda _: [unique("asks"), "--serves", "ledger"], prints="tl_cs_"),
     "client change": Try(lambda w: [w.app.name, "--strategy", "jwe", "--access-lifetime", "300"], prints="name\t"),
     "client secret": Try(lambda w: [w.asks.name, "--keep-old"], prints="tl_cs_"),
+    "client keys": Try(lambda w: [w.asks.name, "-"], lambda _: json.dumps(new_jwks("EdDSA")[1]), "name\t"),
     "client suspend": Try(lambda w: [w.app.name, "--reason", "leaked"], prints="name\t"),
     "client reinstate": Try(lambda w: [w.app.name], prints="name\t"),
     "client revoke-tokens": Try(lambda w: [w.app.name, "--reason", "leaked"], prints="name\t"),

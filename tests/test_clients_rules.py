@@ -230,6 +230,7 @@ def test_what_people_log_in_through_stays() -> None:
 
 COMMANDS: dict[str, Callable[[State], list[Event]]] = {
     "change": lambda s: change(s, SUBJECT),
+    "set_keys": lambda s: clients.set_keys(s, NOW, client_id=SUBJECT, public_keys=(), keep_secrets=False),
     "rotate_secret": lambda s: clients.rotate_secret(s, NOW, client_id=SUBJECT, secret_digest="aa", keep_old=False),
     "suspend": lambda s: clients.suspend(s, NOW, client_id=SUBJECT, reason=None),
     "reinstate": lambda s: clients.reinstate(s, NOW, client_id=SUBJECT, reason=None),

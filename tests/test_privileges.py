@@ -19,8 +19,11 @@ LOG = ("events", "events_from_1", "streams", "commands", "batches", "partitions"
 APPEND_ONLY = ("events", "events_from_1", "commands", "batches")
 CHANGES = ("UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {}")
 
-# Functions over the budgets of password attempts.
-THROTTLES = ("take_attempt", "return_attempt", "remember_network", "unlock", "trim_throttles")
+# Functions over the budgets of password attempts, and over the client assertions that were used.
+SIDE_TABLES = (
+    *("take_attempt", "return_attempt", "remember_network", "unlock", "trim_throttles"),
+    *("use_assertion", "forget_assertions"),
+)
 
 
 @pytest.fixture
@@ -120,6 +123,8 @@ def test_the_service_can_write_none_of_the_partitions_there_are_or_will_be(
         "SET session_replication_role = replica",
         "UPDATE ledger.sealed_keys SET sealed = ''",
         "UPDATE ledger.retry_keys SET sealed = ''",
+        "DELETE FROM ledger.used_assertions",
+        "INSERT INTO ledger.used_assertions (assertion_id, until) VALUES (gen_random_uuid(), now())",
         "UPDATE ledger.sealed_keys SET purpose = 'signing'",
         "TRUNCATE ledger.sealed_keys",
         "SELECT pg_read_file('/etc/hostname')",
@@ -169,7 +174,7 @@ def test_functions_that_run_as_their_owner_say_where_names_come_from(owner: Conn
         SELECT p.proname, p.proconfig, r.rolname FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner
         WHERE p.prosecdef AND p.pronamespace IN ('ledger'::regnamespace, 'views'::regnamespace) ORDER BY p.proname
     """).fetchall()
-    assert [name for name, *_ in found] == ["append", "make_partitions", *sorted(THROTTLES)]
+    assert [name for name, *_ in found] == sorted(["append", "make_partitions", *SIDE_TABLES])
     for _, settings, role in found:
         assert role == "ledger_owner"
         assert next(s for s in settings if s.startswith("search_path=")).endswith("ledger, pg_temp")
@@ -182,7 +187,7 @@ def test_nobody_but_the_service_may_call_what_the_ledger_schema_holds(owner: Con
         LEFT JOIN pg_roles r ON r.oid = a.grantee
         WHERE p.pronamespace = 'ledger'::regnamespace AND a.grantee <> p.proowner ORDER BY p.proname
     """).fetchall()
-    assert granted == [(name, "ledger_service") for name in sorted(["append", "clock", "make_partitions", *THROTTLES])]
+    assert granted == [(name, "ledger_service") for name in sorted(["append", "clock", "make_partitions", *SIDE_TABLES])]
 
 
 def test_what_stands_in_a_temporary_schema_cannot_take_the_place_of_the_log(recorded: Database) -> None:

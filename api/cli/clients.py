@@ -7,11 +7,14 @@ import click
 
 from api.cli.calling import Call, calls, given
 from api.cli.options import Function, page_options, reason_option, suspension_options
+from ledger import jsontext
+from ledger.errors import InvalidInput
 
 CLIENT_COLUMNS: Final = ("name", "kind", "grants", "strategy", "refresh", "apis", "serves", "status", "stands")
 GRANTS: Final = ("password", "client_credentials", "refresh_token", "issue")
 STRATEGIES: Final = ("opaque", "encrypted", "jwt", "jwe")
 REFRESH: Final = ("off", "reusable", "rotating")
+MAX_JWKS_BYTES: Final = 64 * 1024
 
 
 def settings_options(function: Function) -> Function:
@@ -53,6 +56,18 @@ def chosen(settings: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+def read_jwks(path: str) -> object:
+    """Answer what a file of keys holds, `-` for standard input; a usage error for what is no JSON. What it must be, the server
+    says."""
+    try:
+        with click.open_file(path, "rb") as file:
+            return jsontext.loads(file.read(MAX_JWKS_BYTES + 1), max_bytes=MAX_JWKS_BYTES)
+    except OSError as error:
+        raise click.UsageError(f"{path}: {error.strerror}") from None
+    except InvalidInput as error:
+        raise click.UsageError(f"{path}: no JSON: {error}") from None
+
+
 @click.group("client")
 def client_group() -> None:
     """Applications that obtain tokens; resource servers and gateways that ask about them."""
@@ -85,17 +100,24 @@ def show(call: Call, name: str) -> None:
     show_default=True,
     help="Whether it can keep a secret, and so has one.",
 )
+@click.option(
+    "--jwks",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    help="A file with its public keys (a JWK set), in the place of a secret.",
+)
 @settings_options
 @calls("POST", "/v1/clients", repeatable=True)
-def register(call: Call, name: str, kind: str, **settings: Any) -> None:
+def register(call: Call, name: str, kind: str, jwks: str | None, **settings: Any) -> None:
     """Register a client. The secret of a confidential one is shown once; in plain lines it is all that is printed.
 
     \b
     token-ledger client register shop --kind public --grant password --grant refresh_token \\
       --strategy jwt --refresh rotating --api orders
     SECRET=$(token-ledger client register orders-api --serves orders)
+    token-ledger client register robot --grant client_credentials --api orders --jwks keys.json
     """
-    call.output.secrets(call(body={"name": name, "kind": kind} | chosen(settings)), "client_secret")
+    keys = {} if jwks is None else {"jwks": read_jwks(jwks)}
+    call.output.secrets(call(body={"name": name, "kind": kind} | keys | chosen(settings)), "client_secret")
 
 
 @client_group.command("change")
@@ -135,6 +157,20 @@ def secret(call: Call, name: str, keep_old: bool) -> None:
     token-ledger client secret orders-api --keep-old > secret.txt
     """
     call.output.secrets(call(name=name, body={"keep_old": keep_old}), "client_secret")
+
+
+@client_group.command("keys")
+@click.argument("name")
+@click.argument("jwks", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option("--keep-secret", is_flag=True, help="Its secret stays good beside them.")
+@calls("POST", "/v1/clients/{name}/keys", repeatable=True)
+def keys(call: Call, name: str, jwks: str, keep_secret: bool) -> None:
+    """Give a client the public keys of the file JWKS (a JWK set), in the place of those it had and of its secret.
+
+    \b
+    token-ledger client keys robot keys.json
+    """
+    call.show(call(name=name, body={"jwks": read_jwks(jwks), "keep_secret": keep_secret}))
 
 
 @client_group.command("suspend")

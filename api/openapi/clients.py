@@ -23,14 +23,24 @@ from api.openapi.shapes import (
 )
 from api.pages import AS_OF
 from api.resources.bodies import Because, CutOff, Suspension
-from api.resources.clients import KINDS, STATUSES, NewClient, NewSecret, Settings
+from api.resources.clients import KINDS, STATUSES, NewClient, NewKeys, NewSecret, Settings
 from ledger.errors import BuiltIn, NameIsTaken, NoSecret, UnknownApi, UnknownClient
+from ledger.jose import KEPT_ALGORITHMS
 
+# A public key of a client, of which no more is kept than what it is.
+JWKS: Final = thing(
+    {
+        "keys": list_of(
+            thing({"kid": TEXT, "kty": TEXT, "alg": one_of(KEPT_ALGORITHMS)}, dict.fromkeys(("crv", "x", "y", "n", "e"), TEXT))
+        )
+    }
+)
 CLIENT: Final = {
     "name": NAME,
     "client_id": ID,
     "kind": one_of(KINDS),
     "secrets": COUNT,
+    "jwks": JWKS,
     **CLIENT_SETTINGS,
     "access_lifetime_seconds": COUNT,
     "refresh_idle_seconds": COUNT,
@@ -74,6 +84,7 @@ OPERATIONS: Final = {
         refuses=(UnknownClient, NoSecret),
         repeatable=True,
     ),
+    ("POST", f"{ONE}/keys"): Operation("bearer", {200: DONE}, body=NewKeys, refuses=(UnknownClient, NoSecret), repeatable=True),
     ("POST", f"{ONE}/suspend"): Operation(
         "bearer", {200: DONE}, body=Suspension, refuses=(UnknownClient, BuiltIn), repeatable=True
     ),

@@ -5,6 +5,7 @@ from typing import Final
 from api.openapi.operations import Operation, json_of
 from api.openapi.shapes import COUNT, HANDOUT, ID, IN_LOG, INSTANT, NAME, POSITION, TEXT, Schema, list_of, thing
 from api.resources.oauth import GRANTS
+from ledger.assertions import ASSERTION_TYPE
 from ledger.errors import InvalidInput, IsArchived, NotAllowed
 from ledger.guessing import TooManyAttempts
 
@@ -17,7 +18,12 @@ ERRORS: Final = (
     "unauthorized_client",
     "unsupported_grant_type",
 )
-CLIENT: Final = {"client_id": TEXT, "client_secret": TEXT}
+CLIENT: Final = {
+    "client_id": TEXT,
+    "client_secret": TEXT,
+    "client_assertion": TEXT,
+    "client_assertion_type": {"type": "string", "const": ASSERTION_TYPE},
+}
 # What is not known is not looked at (RFC 6749 section 3.2).
 _OPEN: Final[Schema] = {"additionalProperties": TEXT}
 _ACTIVE: Final = {

@@ -18,7 +18,7 @@ WHO: Final[Mapping[str, list[dict[str, list[str]]]]] = {
     # One's own things: any token that stands for the API `ledger`.
     "self": [{"bearer": []}],
     "client": [{"client_basic": []}],
-    # By HTTP Basic, or by its name and secret in the form.
+    # By HTTP Basic, or in the form: by its name and secret, or by an assertion.
     "form_client": [{"client_basic": []}, {}],
     # A person, by user name and password in the body; the application in front of it may authenticate.
     "person": [{"client_basic": []}, {}],

@@ -27,8 +27,11 @@ OPERATIONS: Final = {
                         "response_types_supported": list_of(TEXT),
                         "scopes_supported": list_of(TEXT),
                         "token_endpoint_auth_methods_supported": list_of(TEXT),
+                        "token_endpoint_auth_signing_alg_values_supported": list_of(TEXT),
                         "introspection_endpoint_auth_methods_supported": list_of(TEXT),
+                        "introspection_endpoint_auth_signing_alg_values_supported": list_of(TEXT),
                         "revocation_endpoint_auth_methods_supported": list_of(TEXT),
+                        "revocation_endpoint_auth_signing_alg_values_supported": list_of(TEXT),
                     }
                 )
             )

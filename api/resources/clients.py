@@ -19,9 +19,10 @@ from api.service import Service
 from ledger import clients
 from ledger.apis import api_id_of
 from ledger.clients import Ceilings, ClientSettings, Grant, client_id_of
-from ledger.errors import UnknownApi, UnknownClient
+from ledger.errors import InvalidInput, UnknownApi, UnknownClient
 from ledger.events import ClientRegistered
 from ledger.identifiers import uuid7
+from ledger.jose import BadKeySet, read_client_keys
 from ledger.states import Client, Refresh, Strategy
 from ledger.token_strings import new_secret, secret_digest, write
 from projections.reading import Keys
@@ -62,12 +63,20 @@ class NewClient(Settings):
 
     name: str
     kind: Literal["confidential", "public"] = "confidential"
+    jwks: dict[str, Any] | None = None
 
 
 class NewSecret(Body):
     """`keep_old`: the secret of now stays good until the next rotation."""
 
     keep_old: bool = False
+
+
+class NewKeys(Body):
+    """A JWK set of public keys in the place of those there are; `keep_secret`: the secret stays good beside them."""
+
+    jwks: dict[str, Any]
+    keep_secret: bool = False
 
 
 class Clients:
@@ -79,13 +88,14 @@ class Clients:
     # ---------------------------------------------------------------------------------------------- /v1/clients
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Register a client; the secret of a confidential one is in this answer and nowhere else."""
+        """Register a client; the secret of a confidential one without keys is in this answer and nowhere else."""
         service = self._service
         caller = await authorize(req, service)
         body = await read_body(req, NewClient)
         settings = ClientSettings(**body.chosen(caller.kept))
         client_id, subject_id = client_id_of(body.name), uuid7(datetime.now(UTC))
-        secret = None if body.kind == "public" else new_secret()
+        public_keys = () if body.jwks is None else _public_keys(body.jwks)
+        secret = None if body.kind == "public" or public_keys else new_secret()
         receipt = await carry_out(
             service,
             make_envelope(req, service, caller.actor),
@@ -98,6 +108,7 @@ class Clients:
                 settings=settings,
                 ceilings=self._ceilings(),
                 secret_digest=None if secret is None else secret_digest(secret).hex(),
+                public_keys=public_keys,
                 subject_id=subject_id,
             ),
         )
@@ -184,6 +195,24 @@ class Clients:
             "position": receipt.position,
         } | _secret_once(client_id, secret, repeated=receipt.repeated)
 
+    async def on_post_keys(self, req: Request, resp: Response, name: str) -> None:
+        """Give the client these public keys, by which it proves itself without a secret (RFC 7523)."""
+        service = self._service
+        caller = await authorize(req, service)
+        body = await read_body(req, NewKeys)
+        public_keys = _public_keys(body.jwks)
+        client_id = client_id_of(name)
+        receipt = await carry_out(
+            service,
+            make_envelope(req, service, caller.actor),
+            Keys(clients=[client_id]),
+            lambda state, now: clients.set_keys(
+                state, now, client_id=client_id, public_keys=public_keys, keep_secrets=body.keep_secret
+            ),
+            urgent=True,
+        )
+        resp.media = {"name": name, "client_id": str(client_id), "position": receipt.position}
+
     async def on_post_suspend(self, req: Request, resp: Response, name: str) -> None:
         """Suspend the client: every token issued to it, and its own requests."""
         service = self._service
@@ -242,6 +271,7 @@ def _answer(client: Client, kept: Kept, instant: datetime) -> dict[str, Any]:
         "client_id": str(client.client_id),
         "kind": client.kind,
         "secrets": len(client.secret_digests),
+        "jwks": {"keys": list(client.public_keys)},
         "grants": list(client.grants),
         "strategy": client.strategy,
         "refresh": client.refresh,
@@ -260,6 +290,13 @@ def _answer(client: Client, kept: Kept, instant: datetime) -> dict[str, Any]:
 def _secret_once(client_id: UUID, secret: bytes | None, *, repeated: bool) -> dict[str, str]:
     """Answer the secret as it is handed out; a repeat under an Idempotency-Key has none: only its digest is left."""
     return {} if secret is None or repeated else {"client_secret": write("client", client_id, secret)}
+
+
+def _public_keys(jwks: dict[str, Any]) -> tuple[dict[str, str], ...]:
+    try:
+        return read_client_keys(jwks)
+    except BadKeySet as bad:
+        raise InvalidInput.of("jwks", bad.message) from None
 
 
 def _api_id(kept: Kept, name: str) -> UUID:

@@ -12,9 +12,9 @@ from pydantic import Field
 
 from api.asking import Caller, authorize, basic_credentials
 from api.body import Body, read_body
+from api.client_authentication import authenticated_client
 from api.commands import make_envelope
 from api.issuing import issue_tokens, token_answer
-from api.resources.oauth import authenticated_client
 from api.scopes import read_scope
 from api.service import NOBODY, Service
 from ledger import jsontext

@@ -7,10 +7,10 @@ from pydantic import Field
 
 from api.asking import Credentials, authenticate, basic_credentials
 from api.body import Body, read_body
+from api.client_authentication import authenticated_client
 from api.commands import carry_out, make_envelope
 from api.issuing import issue_tokens, token_answer
 from api.people import check_password_of
-from api.resources.oauth import authenticated_client
 from api.scopes import read_scope
 from api.service import Service
 from ledger.builtin import CONSOLE_NAME

@@ -5,16 +5,9 @@ from uuid import UUID
 
 from falcon.asgi import Request, Response
 
-from api.asking import (
-    Asker,
-    Credentials,
-    basic_credentials,
-    credentials_of_secret,
-    decide_access,
-    judge,
-    read_presented,
-)
+from api.asking import Asker, decide_access, judge, read_presented
 from api.body import read_form
+from api.client_authentication import authenticated_client, client_credentials
 from api.commands import carry_out, make_envelope
 from api.errors import OAuthError
 from api.issuing import issue_tokens, refresh_tokens, token_answer
@@ -22,9 +15,7 @@ from api.networks import presenter_of
 from api.pages import read_then
 from api.people import check_password_of
 from api.scopes import Scope, read_scope
-from api.service import NOBODY, Service
-from ledger.errors import NotAuthenticated
-from ledger.identifiers import name_id
+from api.service import Service
 from ledger.instants import rfc3339
 from ledger.log import Actor
 from ledger.states import Client
@@ -33,29 +24,6 @@ from projections.reading import Keys
 from projections.reference import Kept
 
 GRANTS: Final = {"client_credentials", "refresh_token", "password"}
-
-
-def client_credentials(req: Request, form: dict[str, str]) -> tuple[Credentials, str]:
-    """Answer how the client authenticates, and the name of the method: one a request (RFC 6749 section 2.3).
-
-    NotAuthenticated in the same words whatever is wrong, and OAuthError for two ways at once.
-    """
-    basic = basic_credentials(req)
-    if basic is not None:
-        if "client_secret" in form or ("client_id" in form and name_id("client", form["client_id"]) != basic.client_id):
-            raise OAuthError("invalid_request", "one way of client authentication a request")
-        return basic, "client_secret_basic"
-    if "client_id" not in form:
-        raise NotAuthenticated("client authentication is needed")
-    if "client_secret" in form:
-        return credentials_of_secret(form["client_secret"], form["client_id"]), "client_secret_post"
-    return Credentials(name_id("client", form["client_id"]), None), "none"
-
-
-async def authenticated_client(service: Service, credentials: Credentials) -> tuple[Client, Kept]:
-    """Answer the client the credentials are of, as of now."""
-    found, kept = await service.find(NOBODY)
-    return credentials.client(kept, found), kept
 
 
 class TokenEndpoint:
@@ -72,7 +40,7 @@ class TokenEndpoint:
             raise OAuthError("invalid_request", "grant_type is missing")
         if grant_type not in GRANTS:
             raise OAuthError("unsupported_grant_type", "client_credentials, refresh_token or password")
-        credentials, method = client_credentials(req, form)
+        credentials, method = await client_credentials(req, form, self._service)
         client, kept = await authenticated_client(self._service, credentials)
         if grant_type not in client.grants:
             raise OAuthError("unauthorized_client", "the client may not use this grant")
@@ -138,9 +106,9 @@ class Introspection:
         form = await read_form(req)
         if "token" not in form:
             raise OAuthError("invalid_request", "token is missing")
-        asker = Asker(client_credentials(req, form)[0])
         then = read_then(form)
-        answered = await decide_access(self._service, form["token"], asker, "GET", "/", then)
+        credentials, _ = await client_credentials(req, form, self._service)
+        answered = await decide_access(self._service, form["token"], Asker(credentials), "GET", "/", then)
         decision, standing, kept = answered.decision, answered.standing, answered.kept
         where = {
             "position": decision.position,
@@ -184,8 +152,8 @@ class Revocation:
         form = await read_form(req)
         if "token" not in form:
             raise OAuthError("invalid_request", "token is missing")
-        credentials, method = client_credentials(req, form)
         service = self._service
+        credentials, method = await client_credentials(req, form, service)
         client, _ = await authenticated_client(service, credentials)
         presented = await read_presented(service, form["token"])
         found, _ = await service.find(presented.token_id)

@@ -5,7 +5,7 @@ from falcon.asgi import Request, Response
 
 from api.service import NOBODY, Service
 from ledger.instants import rfc3339
-from ledger.jose import read_public_keys
+from ledger.jose import CLIENT_ALGORITHMS, read_public_keys
 from ledger.keys import is_published
 
 # A cache may keep the key set so long: ledger.keys.PUBLISHED_AHEAD reckons with it.
@@ -18,7 +18,7 @@ class Metadata:
     def __init__(self, service: Service) -> None:
         issuer = service.settings.issuer_url()
         base = issuer.rstrip("/")  # the issuer itself is told byte for byte (RFC 8414 section 2)
-        methods = ["client_secret_basic", "client_secret_post"]
+        methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
         self._metadata = {
             "issuer": issuer,
             "token_endpoint": f"{base}/oauth/token",
@@ -30,8 +30,11 @@ class Metadata:
             # The roles of APIs (`api:role`) are the others; who has what roles is not for everybody (RFC 8414 section 2).
             "scopes_supported": ["direct"],
             "token_endpoint_auth_methods_supported": [*methods, "none"],
+            "token_endpoint_auth_signing_alg_values_supported": CLIENT_ALGORITHMS,
             "introspection_endpoint_auth_methods_supported": methods,
+            "introspection_endpoint_auth_signing_alg_values_supported": CLIENT_ALGORITHMS,
             "revocation_endpoint_auth_methods_supported": [*methods, "none"],
+            "revocation_endpoint_auth_signing_alg_values_supported": CLIENT_ALGORITHMS,
         }
 
     async def on_get(self, _req: Request, resp: Response) -> None:
