@@ -347,7 +347,7 @@ def test_settings_that_mean_nothing_are_refused() -> None:
 # ---------------------------------------------------------------------------------------------------------- real deployments
 
 
-@pytest.mark.parametrize("framework", ["flask", "falcon-asgi"])
+@pytest.mark.parametrize("framework", ["django-wsgi", "falcon-asgi"])
 def test_a_guard_made_before_the_workers_are_forked_works_in_each(world: World, framework: str) -> None:
     environment = {"GUARD_LEDGER": world.ledger, "GUARD_CLIENT": world.asker.name, "GUARD_SECRET": world.asker.secret or ""}
     with in_processes(framework, 2, environment) as url:

@@ -35,10 +35,14 @@ class Ledger:
     ) -> None:
         self._url = url.rstrip("/")
         # RFC 6749 section 2.3.1: form-encoded before they are joined by a colon.
-        self._auth = httpx.BasicAuth(quote_plus(client), quote_plus(secret))
-        self._timeout_seconds = timeout_seconds
+        self.auth = httpx.BasicAuth(quote_plus(client), quote_plus(secret))
+        self.timeout_seconds = timeout_seconds
         self._limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
         self._tls: ssl.SSLContext | None = tls
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Have no connections: for the child of a fork, to whom those of its parent do not belong."""
         self._lock = threading.Lock()
         self._client: httpx.Client | None = None
         self._async_client: tuple[object, httpx.AsyncClient] | None = None
@@ -49,9 +53,9 @@ class Ledger:
         body = question.body()
         try:
             try:
-                answer = client.post(EVALUATION, json=body, auth=self._auth)
+                answer = client.post(EVALUATION, json=body, auth=self.auth)
             except _CLOSED_MEANWHILE:
-                answer = client.post(EVALUATION, json=body, auth=self._auth)
+                answer = client.post(EVALUATION, json=body, auth=self.auth)
         except httpx.HTTPError as error:
             raise LedgerUnavailable(type(error).__name__) from None
         return _read(answer)
@@ -61,11 +65,11 @@ class Ledger:
         client = self._for_this_loop()
         body = question.body()
         try:
-            with anyio.fail_after(self._timeout_seconds):
+            with anyio.fail_after(self.timeout_seconds):
                 try:
-                    answer = await client.post(EVALUATION, json=body, auth=self._auth)
+                    answer = await client.post(EVALUATION, json=body, auth=self.auth)
                 except _CLOSED_MEANWHILE:
-                    answer = await client.post(EVALUATION, json=body, auth=self._auth)
+                    answer = await client.post(EVALUATION, json=body, auth=self.auth)
         except (httpx.HTTPError, TimeoutError) as error:
             raise LedgerUnavailable(type(error).__name__) from None
         return _read(answer)
@@ -76,7 +80,7 @@ class Ledger:
             if self._client is None:
                 self._client = httpx.Client(
                     base_url=self._url,
-                    timeout=self._timeout_seconds,
+                    timeout=self.timeout_seconds,
                     limits=self._limits,
                     verify=self._tls or True,
                     trust_env=False,  # neither a proxy nor a .netrc that happens to be there sees tokens, or changes who asks
@@ -89,7 +93,7 @@ class Ledger:
             if self._async_client is None or self._async_client[0] != loop:
                 made = httpx.AsyncClient(
                     base_url=self._url,
-                    timeout=self._timeout_seconds,
+                    timeout=self.timeout_seconds,
                     limits=self._limits,
                     verify=self._tls or True,
                     trust_env=False,
