@@ -17,14 +17,15 @@ from typing import Final
 import click
 from rich.console import Console
 
-from bench import appends, decisions
+from bench import appends, decisions, growth, memory, paths
 from bench.figures import Figure
 from bench.load import NoLoader, find_wrk
+from bench.plots import draw
 from bench.running import machine
 from bench.stage import Section, Size, Stage
 from bench.table import as_markdown, for_terminal, repeat, write_between_marks
 
-SECTIONS: Final = (decisions.SECTION, appends.SECTION)
+SECTIONS: Final = (decisions.SECTION, appends.SECTION, growth.SECTION, paths.SECTION, memory.SECTION)
 PAGE: Final = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 ROUNDS: Final[dict[Size, int]] = {"small": 1, "default": 3, "full": 5}
 CONNECTIONS: Final[dict[Size, str]] = {"small": "8", "default": "8,32,64", "full": "8,32,64"}
@@ -93,7 +94,8 @@ def main(
             shutil.rmtree(place)
     show(figures, facts, as_json=as_json)
     if write:
-        write_between_marks(PAGE, as_markdown(figures, facts, " ".join(["python -m bench", *sys.argv[1:]])))
+        pictures = draw(figures, PAGE.with_name("plots"))
+        write_between_marks(PAGE, as_markdown(figures, facts, " ".join(["python -m bench", *sys.argv[1:]]), pictures))
     bad = [figure for figure in figures if figure.wrong or figure.failed]
     if bad:
         raise click.ClickException("wrong or missing answers, such as: " + next((f.example for f in bad if f.example), "none"))

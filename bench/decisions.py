@@ -30,7 +30,10 @@ P99_GOAL: Final = Goal(most=3)
 def run(stage: Stage) -> Iterable[Figure]:
     """Issue the tokens, wait until those that are to be expired are, measure."""
     with running(stage.folder, stage.workers) as bench, floor(stage.workers) as hello:
-        return measure(stage, NAME, _rows(stage, bench, hello))
+        figures = measure(stage, NAME, _rows(stage, bench, hello))
+        note = f"{TOKENS[stage.size]:,} distinct tokens of each strategy, a database of {bench.database_bytes():,} bytes"
+        figures[0].note = note
+    return figures
 
 
 def _rows(stage: Stage, bench: Bench, hello: str) -> list[Row]:

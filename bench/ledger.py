@@ -11,12 +11,12 @@ import json
 import random
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import quote, urlencode
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from bench.load import Request
 from ledger.states import Strategy
@@ -27,6 +27,7 @@ API: Final = "orders"
 PEOPLE: Final = 50
 AT_ONCE: Final = 16
 LIFETIME_SECONDS: Final = 3_600
+RULES_A_CALL: Final = 500
 RULES: Final = [
     "allow GET /orders/{order}",
     "deny GET /orders/secret",
@@ -49,6 +50,15 @@ class Known:
 
     text: str
     standing: Standing
+
+
+# The path that the question of a number asks for, and the reason of the answer about a good token.
+Asking = Callable[[int], tuple[str, str]]
+
+
+def ask_for_orders(number: int) -> tuple[str, str]:
+    """Every tenth asks for what a rule denies."""
+    return ("/orders/secret", "denied_by_rule") if number % 10 == 0 else (f"/orders/{number}", "allowed")
 
 
 class Calls:
@@ -84,14 +94,14 @@ class Calls:
 class BenchLedger:
     """What was set up, and the requests that ask about it."""
 
-    def __init__(self, url: str, username: str, password: str) -> None:
+    def __init__(self, url: str, username: str, password: str, rules: Sequence[str] = RULES) -> None:
         self._calls = Calls(url)
         login = self._calls.post("/login", {"username": username, "password": password}, "")
         self._admin = f"Bearer {login['access_token']}"
         self._secrets: dict[str, str] = {}
         self._manage("/v1/apis", {"name": API})
-        self._manage(f"/v1/apis/{API}/roles", {"name": "clerk"})
-        self._manage(f"/v1/apis/{API}/roles/clerk/rules", {"rules": RULES})
+        self.role_id = UUID(self._manage(f"/v1/apis/{API}/roles", {"name": "clerk"})["role_id"])
+        self._add_rules(API, rules)
         self._people = [self._manage("/v1/subjects", {"username": f"person-{n}"})["subject_id"] for n in range(PEOPLE)]
         for person in self._people:
             self._manage(f"/v1/subjects/{person}/roles", {"roles": [f"{API}:clerk"]})
@@ -114,6 +124,22 @@ class BenchLedger:
 
     def _basic(self, client: str) -> str:
         return "Basic " + base64.b64encode(f"{client}:{quote(self._secrets[client])}".encode()).decode()
+
+    def _add_rules(self, api: str, rules: Sequence[str]) -> None:
+        for first in range(0, len(rules), RULES_A_CALL):
+            self._manage(f"/v1/apis/{api}/roles/clerk/rules", {"rules": rules[first : first + RULES_A_CALL]})
+
+    def more_apis(self, count: int, rules: Sequence[str]) -> None:
+        """Register APIs that nobody is asked about, each with a role of these rules."""
+
+        def register(number: int) -> None:
+            api = f"api-{number}"
+            self._manage("/v1/apis", {"name": api})
+            self._manage(f"/v1/apis/{api}/roles", {"name": "clerk"})
+            self._add_rules(api, rules)
+
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            list(threads.map(register, range(count)))
 
     # ------------------------------------------------------------------------------------------------ tokens
 
@@ -152,31 +178,33 @@ class BenchLedger:
 
     # --------------------------------------------------------------------------------------------- questions
 
-    def gateway(self, tokens: Sequence[Known]) -> list[Request]:
+    def gateway(self, tokens: Sequence[Known], asking: Asking = ask_for_orders) -> list[Request]:
         """Ask as nginx does; the status and the reason must be right."""
         requests = []
         for number, known in enumerate(tokens):
-            target, reason = _asked(number, known)
+            target, reason = _asked(number, known, asking)
             headers = {
                 "Authorization": f"Bearer {known.text}",
                 "Ledger-Gateway-Key": self._secrets["asks"],
                 "X-Original-Method": "GET",
                 "X-Original-URI": target,
             }
-            status = {"allowed": 200, "denied_by_rule": 403}.get(reason, 401)
+            status = {"allowed": 200, "denied_by_rule": 403, "no_rule": 403}.get(reason, 401)
             requests.append(Request("GET", "/gateway/nginx", headers, status=status, reason=reason))
         return requests
 
-    def evaluation(self, tokens: Sequence[Known]) -> list[Request]:
-        """Ask as AuthZEN has it; the reason must be right."""
+    def evaluation(self, tokens: Sequence[Known], as_of: int | None = None) -> list[Request]:
+        """Ask as AuthZEN has it, now or as of a position; the reason must be right."""
+        context = {} if as_of is None else {"as_of": as_of}
         headers = {"Authorization": self._basic("asks"), "Content-Type": "application/json"}
         requests = []
         for number, known in enumerate(tokens):
-            target, reason = _asked(number, known)
+            target, reason = _asked(number, known, ask_for_orders)
             question = {
                 "subject": {"type": "token", "id": known.text},
                 "action": {"name": "GET"},
                 "resource": {"type": "route", "id": target},
+                "context": context,
             }
             contains = f'"reason": "{reason}"'
             requests.append(Request("POST", "/access/v1/evaluation", headers, json.dumps(question), contains=contains))
@@ -225,11 +253,10 @@ class BenchLedger:
         ]
 
 
-def _asked(number: int, known: Known) -> tuple[str, str]:
+def _asked(number: int, known: Known, asking: Asking) -> tuple[str, str]:
     """Answer the path a token asks for, and the reason of the answer."""
-    if known.standing == "good" and number % 10 == 0:
-        return "/orders/secret", "denied_by_rule"
-    return f"/orders/{number}", REASONS[known.standing]
+    target, reason = asking(number)
+    return target, reason if known.standing == "good" else REASONS[known.standing]
 
 
 def _never_ours(text: str, number: int) -> str:

@@ -1,6 +1,6 @@
 """Rows that are measured in turns: each once a round, its floors in the same round."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.figures import Figure, Goal
@@ -80,3 +80,22 @@ def _add(
         p99_ms = measured[floor].p99_ms
         if p99_ms is not None:
             slowest.beside.setdefault(floor, []).append(p99_ms)
+
+
+def at(what: str, circumstance: str) -> str:
+    """Name a row of something that is measured under several circumstances; they become the column of their own."""
+    return f"{what} | {circumstance}"
+
+
+def told_apart(figures: Iterable[Figure]) -> list[Figure]:
+    """Answer the rates among the figures of such rows, what and circumstance in their own columns."""
+    rates = [figure for figure in figures if figure.unit == A_SECOND]
+    for figure in rates:
+        figure.what, _, figure.at = figure.what.partition(" | ")
+        figure.beside = {_seen_from(figure.what, floor): values for floor, values in figure.beside.items()}
+    return rates
+
+
+def _seen_from(what: str, floor: str) -> str:
+    other, _, circumstance = floor.partition(" | ")
+    return f"it at {circumstance}" if other == what else other

@@ -1,7 +1,8 @@
 """The table: on the terminal, and in docs/benchmarks.md, where it stands between two marks."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ COLUMNS: Final = ("what", "at", "figure", "lowest to highest", "ratio to its flo
 
 def repeat(figure: Figure) -> str:
     """Answer the command that measures this line again."""
-    return f"python -m bench --only '{figure.section}: {figure.what}'"
+    return f"python -m bench --only '{re.escape(figure.section)}: {re.escape(figure.what)}'".replace("\\ ", " ")
 
 
 def cells(figure: Figure) -> tuple[str, ...]:
@@ -40,10 +41,16 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def notes(figures: Iterable[Figure]) -> list[str]:
+    """Answer what else is to be known, of the lines that have it."""
+    return [f"{figure.what}, {figure.at}: {figure.note}." for figure in figures if figure.note]
+
+
 def for_terminal(figures: Sequence[Figure]) -> Iterator[Table]:
     """Make a table of each section."""
-    for section, lines in itertools.groupby(figures, key=lambda figure: figure.section):
-        table = Table(title=section)
+    for section, grouped in itertools.groupby(figures, key=lambda figure: figure.section):
+        lines = list(grouped)
+        table = Table(title=section, caption="\n".join(notes(lines)), caption_justify="left")
         for name in COLUMNS:
             table.add_column(name, justify="left" if name in ("what", "at") else "right")
         for figure in lines:
@@ -51,12 +58,19 @@ def for_terminal(figures: Sequence[Figure]) -> Iterator[Table]:
         yield table
 
 
-def as_markdown(figures: Sequence[Figure], facts: Mapping[str, object], command: str) -> str:
-    """Write the tables of all sections, and what they were measured on."""
+def as_markdown(
+    figures: Sequence[Figure], facts: Mapping[str, object], command: str, pictures: Mapping[str, Sequence[str]]
+) -> str:
+    """Write the tables of all sections, and what they were measured on; `pictures` are each section's, as Markdown."""
     parts = [f"`{command}`: " + ", ".join(f"{name} {value}" for name, value in facts.items()) + "."]
-    for section, lines in itertools.groupby(figures, key=lambda figure: figure.section):
+    for section, grouped in itertools.groupby(figures, key=lambda figure: figure.section):
+        lines = list(grouped)
         rows = [" | ".join(("", *cells(figure), "")).strip() for figure in lines]
-        parts.append("\n".join([f"### {section}", "", f"| {' | '.join(COLUMNS)} |", "| --- " * len(COLUMNS) + "|", *rows]))
+        parts.append(f"### {section}")
+        parts.append(f"Again: `python -m bench --only '^{section}: '`; one line: `{repeat(lines[-1])}`.")
+        parts.append("\n".join([f"| {' | '.join(COLUMNS)} |", "| --- " * len(COLUMNS) + "|", *rows]))
+        parts += ["\n".join(f"- {note}" for note in notes(lines))] if notes(lines) else []
+        parts += pictures.get(section, ())
     return "\n\n".join(parts)
 
 

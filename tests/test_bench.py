@@ -16,6 +16,7 @@ from bench.__main__ import main
 from bench.decisions import BARE, FALCON, QUERY
 from bench.figures import Figure, Goal
 from bench.load import Request, run_load, write_requests
+from bench.plots import draw
 from bench.running import floor
 from bench.stage import Section, Stage
 from bench.table import BEGINS, ENDS, as_markdown, write_between_marks
@@ -27,7 +28,15 @@ pytestmark = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not 
 
 def test_the_bench_answers_each_line_with_its_floors_and_no_wrong_answer() -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "bench", *TINY, "--json", "--only", "gateway, jwe|AuthZEN|alone|issue, opaque|rotation"],
+        [
+            sys.executable,
+            "-m",
+            "bench",
+            *TINY,
+            "--json",
+            "--only",
+            "^(decisions|appends): (gateway, jwe|AuthZEN|.*alone|issue, opaque|rotation)",
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -57,9 +66,29 @@ def test_the_bench_answers_each_line_with_its_floors_and_no_wrong_answer() -> No
             assert all(ratio > 0 for ratio in line["ratios"].values()), line
 
 
+def test_growth_paths_and_memory_are_measured_and_no_answer_is_wrong() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "bench", *TINY, "--json", "--only", "growth: |paths: gateway|memory"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert ended.returncode == 0, ended.stderr
+    _, *lines = map(json.loads, ended.stdout.splitlines())
+    assert {line["section"] for line in lines} == {"growth", "paths", "memory"}
+    assert all(line["wrong"] == line["failed"] == 0 for line in lines), lines
+    asked = {(line["what"], line["at"]): line for line in lines if line["answers"]}
+    grown = asked["the same as of the first tokens", "2,000 tokens"]
+    assert list(grown["ratios"]) == ["it at 500 tokens"]
+    assert grown["goal"] == "≥ 0.77"
+    assert list(asked["gateway, opaque", "100 rules a role, 1 API"]["ratios"]) == ["it at 10 rules a role, 1 API"]
+    assert asked["a worker after all requests", lines[-1]["at"]]["figure"] > 1
+
+
 def test_the_bench_fails_when_the_ledger_says_something_else_of_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(bench.ledger.REASONS, "revoked", "token_suspended")
-    ended = CliRunner().invoke(main, [*TINY, "--only", "gateway, opaque"])
+    ended = CliRunner().invoke(main, [*TINY, "--only", "decisions: gateway, opaque"])
     assert ended.exit_code == 1
     assert "token_revoked" in ended.stderr
 
@@ -91,14 +120,29 @@ def test_the_table_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGINS}\nold\n{ENDS}\nafter\n")
     line = Figure("some", "a line", "8 connections", "a second", [1_234.0], {"floor": [2_468.0]}, Goal(least=0.4))
-    text = as_markdown([line], {"cores": 2}, "python -m bench")
+    text = as_markdown([line], {"cores": 2}, "python -m bench", {"some": ["![A plot](plots/a.svg)"]})
     write_between_marks(page, text)
     write_between_marks(page, text)
     written = page.read_text()
     assert written.startswith(f"before\n{BEGINS}\n")
     assert written.endswith(f"{ENDS}\nafter\n")
     assert "old" not in written
+    assert "`python -m bench --only 'some: a line'`" in written
+    assert "![A plot](plots/a.svg)" in written
     assert written.count("| a line | 8 connections | 1,234 a second | 1,234 to 1,234 | 0.50 of floor | ≥ 0.40 | yes |") == 1
+
+
+def test_plots_of_the_same_figures_are_the_same_bytes(tmp_path: Path) -> None:
+    figures = [
+        Figure("decisions", f"gateway, {strategy}", f"{connections} connections", "a second", [connections * 9.0, 300])
+        for strategy in ("opaque", "jwt")
+        for connections in (8, 32)
+    ]
+    shown = [draw(figures, tmp_path / name) for name in ("first", "second")]
+    assert shown[0] == {"decisions": ["![Decisions a second](first/decisions.svg)"]}
+    first, second = ((tmp_path / name / "decisions.svg").read_bytes() for name in ("first", "second"))
+    assert first == second
+    assert b"gateway, jwt" in first
 
 
 @pytest.fixture(scope="module")
