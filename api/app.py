@@ -115,6 +115,7 @@ ROUTES: Final = (
     Route("/v1/audit/changes", audit_access.AuditChanges),
     Route("/v1/feed", feed.FeedOfEvents),
     Route("/.well-known/oauth-authorization-server", wellknown.Metadata),
+    Route("/.well-known/authzen-configuration", wellknown.DecisionPoint),
     Route("/.well-known/jwks.json", wellknown.PublicKeys),
     Route("/healthz", wellknown.Health),
     Route("/readyz", wellknown.Health, "ready"),

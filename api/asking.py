@@ -17,7 +17,7 @@ from falcon.asgi import Request
 from api.service import NOBODY, Service
 from ledger.builtin import LEDGER_API
 from ledger.cascade import TokenStanding
-from ledger.decisions import SEMANTICS, Decision, Question, decide
+from ledger.decisions import SEMANTICS, Decision, Question, decide, decide_about_subject
 from ledger.errors import NotAllowed, NotAuthenticated
 from ledger.identifiers import name_id
 from ledger.jose import InvalidToken
@@ -26,8 +26,9 @@ from ledger.states import Client
 from ledger.statuses import stands
 from ledger.token_strings import MalformedToken, classify, digest_matches, read
 from projections.lookup import Found
-from projections.moments import AsOf
+from projections.moments import AsOf, Moment
 from projections.reference import Kept
+from projections.who_could import read_subject
 
 NO_DIGEST: Final = bytes(32)
 
@@ -127,6 +128,30 @@ async def decide_token(
         found, kept = await service.find_as_of(token_id, await service.moment(then.as_of), api_id)
     (answered,) = _answers(found, kept, found.token, None, api_id, [(method, target)], then)
     return answered
+
+
+async def decide_subject(
+    service: Service,
+    asker: "Asker",
+    asked: Sequence[tuple[str, str]],
+    then: Then | None,
+    *,
+    subject_id: UUID | None,
+    name_id: UUID | None,
+) -> tuple[Moment, list[Decision]]:
+    """Decide whether a subject, by its id or its user name's, may call each (method, target) of the asker's API, or could then.
+
+    Whatever its tokens. The errors are those of `decide_accesses`.
+    """
+    found, kept = await service.find(NOBODY)
+    api_id = asker.api_id(kept, found)
+    assert found.log_id is not None  # nobody asks before the log begins
+    moment = Moment(found.position, found.instant, found.log_id) if then is None else await service.moment(then.as_of)
+    async with service.pool.connection() as connection:
+        subject, reference = await read_subject(connection, moment, api_id, subject_id=subject_id, name_id=name_id)
+    semantics = SEMANTICS if then is None else then.semantics
+    questions = [Question(api_id, method, target, None, moment.instant, moment.position, semantics) for method, target in asked]
+    return moment, [decide_about_subject(question, subject, reference) for question in questions]
 
 
 def _answers(

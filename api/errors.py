@@ -163,6 +163,8 @@ def install_error_handlers(app: App[Request, Response]) -> None:
 
 async def _refused(req: Request, resp: Response, error: LedgerError, _params: dict[str, Any]) -> None:
     status = status_of(error)
+    if status == 415 and req.path.startswith("/access/"):
+        status = 400  # AuthZEN 1.0 section 10.1.2 knows no other for a request that is malformed
     if isinstance(error, TryAgain):
         resp.set_header("Retry-After", str(error.retry_after_seconds))
     if status == 500:

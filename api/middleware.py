@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 MAX_HEADER_BYTES: Final = 16 * 1024
 MAX_TARGET_BYTES: Final = 8 * 1024
 OF_ENVOY: Final = ENVOY_PREFIX + b"/"
-_REQUEST_ID: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
+_REQUEST_ID: Final = re.compile(r"[!-~](?:[ -~]{0,126}[!-~])?", re.ASCII)
 
 
 class RequestContext:

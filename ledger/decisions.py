@@ -8,13 +8,14 @@ tests/golden/decisions.json is a frozen corpus of answers.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from ledger.cascade import TokenStanding, what_stops
 from ledger.paths import Matcher, PathRefused, Template, canonical
 from ledger.rules import METHOD, Rule
 from ledger.states import Api, Client, Key, Role
+from ledger.statuses import stands
 
 SEMANTICS: Final = 1
 
@@ -54,6 +55,10 @@ REASONS: Final[Mapping[str, str]] = {
     "insufficient_clearance": "a rule allows it with a higher clearance than the subject has",
     "not_in_scope": "a role or rule of the subject allows it, which the token's scope leaves out",
     "no_rule": "no rule of the subject allows it",
+}
+# Of a decision about a subject, whatever its tokens: what can be said beside the reasons above.
+REASONS_ABOUT_SUBJECTS: Final[Mapping[str, str]] = {
+    "unknown_subject": "no subject, or one that has neither role nor rule of the API that asks",
 }
 
 
@@ -101,6 +106,22 @@ class Holds(Protocol):
     def role_ids(self) -> list[UUID] | None: ...
     @property
     def direct(self) -> bool: ...
+
+
+class SubjectStanding(NamedTuple):
+    """What the views say of one subject at one position: what Holds asks for, of a token that no scope restricts."""
+
+    subject_id: UUID
+    kind: str
+    position: int
+    status: str
+    status_until: datetime | None
+    subject_clearance: int
+    subject_role_ids: list[UUID]
+    subject_rules: list[dict[str, Any]] | None
+    subject_rules_position: int | None
+    role_ids: None = None
+    direct: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +238,34 @@ _BY_RULES: Final[Mapping[int, Callable[[Question, Holds, Reference, dict[str, in
 def decide_by_rules(question: Question, subject: Holds, reference: Reference) -> Decision:
     """Decide for a subject that stands, whatever its tokens; the API must be in the reference data."""
     return _BY_RULES[question.semantics](question, subject, reference, {})
+
+
+def decide_about_subject(question: Question, subject: SubjectStanding | None, reference: Reference) -> Decision:
+    """Decide as for a token of the subject that stands and has its whole scope; the API must be in the reference data.
+
+    Of whoever has nothing to do with the API its askers learn nothing, not even that there is such a subject.
+    """
+    evidence: dict[str, int] = {}
+
+    def no(reason: str) -> Decision:
+        return Decision(False, False, reason, question.position, question.instant, question.semantics, evidence)
+
+    if subject is None or not _has_to_do_with(subject, question.api_id, reference):
+        return no("unknown_subject")
+    evidence["subject"] = subject.position
+    if not stands(subject.status, subject.status_until, question.instant):
+        return no(f"subject_{subject.status}")
+    api = reference.apis[question.api_id]
+    evidence["api"] = api.position
+    if not stands(api.status, api.status_until, question.instant):
+        return no("api_suspended")
+    return _BY_RULES[question.semantics](question, subject, reference, evidence)
+
+
+def _has_to_do_with(subject: SubjectStanding, api_id: UUID, reference: Reference) -> bool:
+    return any(_is_standing(reference.roles.get(role_id), api_id) for role_id in subject.subject_role_ids) or any(
+        rule["api_id"] == str(api_id) for rule in subject.subject_rules or ()
+    )
 
 
 def _is_standing(role: Role | None, api_id: UUID) -> bool:

@@ -1,4 +1,5 @@
-"""Which subjects could call a method on a path as of a moment: asked of the rules, as a decision asks them, not of tokens.
+"""Which subjects could call a method on a path as of a moment, and whether one could: asked of the rules, as a decision asks
+them, not of tokens.
 
 Subjects are looked at in the order of their ids, SCANNED a request whatever comes of it: a page may hold fewer than its limit,
 none even, and go on.
@@ -6,15 +7,14 @@ none even, and go on.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg.types.numeric import Int8
 
-from ledger.decisions import Decision, Question, decide_by_rules
+from ledger.decisions import Decision, Question, SubjectStanding, decide_by_rules
 from ledger.errors import InvalidInput, UnknownApi
 from ledger.paths import PathRefused, canonical
 from ledger.rules import METHOD
@@ -37,22 +37,17 @@ LEFT JOIN LATERAL (SELECT v.rules, v.position FROM views.subject_rules v
   WHERE v.subject_id = s.subject_id AND v.position <= %(position)s::bigint ORDER BY v.position DESC LIMIT 1) AS r ON true
 ORDER BY s.subject_id
 """
-
-
-class _Subject(NamedTuple):
-    """A subject and its rules: what decisions.Holds asks for, of a token that no scope restricts."""
-
-    subject_id: UUID
-    kind: str
-    position: int
-    status: str
-    status_until: datetime | None
-    subject_clearance: int
-    subject_role_ids: list[UUID]
-    subject_rules: list[dict[str, Any]] | None
-    subject_rules_position: int | None
-    role_ids: None = None
-    direct: bool = True
+# One of them, by its id or by the id of its user name.
+SUBJECT_AND_RULES: Final = """
+SELECT s.subject_id, s.kind, s.position, s.status, s.status_until, s.clearance, s.role_ids, r.rules, r.position
+FROM (SELECT v.* FROM views.subjects v
+  WHERE v.subject_id = coalesce(%(subject_id)s::uuid, (SELECT n.holder_id FROM views.names n
+      WHERE n.name_id = %(name_id)s::uuid AND n.position <= %(position)s::bigint ORDER BY n.position DESC LIMIT 1))
+    AND v.position <= %(position)s::bigint
+  ORDER BY v.position DESC LIMIT 1) AS s
+LEFT JOIN LATERAL (SELECT v.rules, v.position FROM views.subject_rules v
+  WHERE v.subject_id = s.subject_id AND v.position <= %(position)s::bigint ORDER BY v.position DESC LIMIT 1) AS r ON true
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +89,7 @@ async def who_could(
         return AblePage([], None)
     parameters = {"after": after, "position": Int8(moment.position), "scanned": Int8(SCANNED)}
     rows = await (await connection.execute(SUBJECTS_AND_RULES, parameters)).fetchall()
-    subjects = [_Subject(*row) for row in rows]
+    subjects = [SubjectStanding(*row) for row in rows]
     standing = [one for one in subjects if stands(one.status, one.status_until, moment.instant)]
     reference = await _reference_of(connection, standing, moment.position, api_id)
     question = Question(api_id, method, path, None, moment.instant, moment.position, semantics)
@@ -108,7 +103,18 @@ async def who_could(
     return AblePage(found, subjects[-1].subject_id if len(subjects) == SCANNED else None)
 
 
-async def _reference_of(connection: Connection, subjects: Sequence[_Subject], position: int, api_id: UUID) -> Kept:
+async def read_subject(
+    connection: Connection, moment: Moment, api_id: UUID, *, subject_id: UUID | None = None, name_id: UUID | None = None
+) -> tuple[SubjectStanding | None, Kept]:
+    """Answer a subject as it was at a moment, and what a decision about it needs of then; None where it or the API was not."""
+    parameters = {"subject_id": subject_id, "name_id": name_id, "position": Int8(moment.position)}
+    row = await (await connection.execute(SUBJECT_AND_RULES, parameters)).fetchone()
+    subject = None if row is None else SubjectStanding(*row)
+    reference = await _reference_of(connection, [] if subject is None else [subject], moment.position, api_id)
+    return subject if api_id in reference.apis else None, reference
+
+
+async def _reference_of(connection: Connection, subjects: Sequence[SubjectStanding], position: int, api_id: UUID) -> Kept:
     role_ids = list(dict.fromkeys(role_id for subject in subjects for role_id in subject.subject_role_ids))
     references = await read_reference_as_of(connection, [position], api_ids=[api_id], role_ids=role_ids)
     kept = references[position]

@@ -486,7 +486,7 @@ BAD_QUESTIONS: dict[str, Callable[[World], Any]] = {
     "a string": lambda w: "question",
     "subject is a string": lambda w: question(w) | {"subject": "ann"},
     "subject without type": lambda w: question(w) | {"subject": {"id": "x"}},
-    "subject of another type": lambda w: question(w) | {"subject": {"type": "user", "id": "x"}},
+    "subject of another type": lambda w: question(w) | {"subject": {"type": "group", "id": "x"}},
     "subject with a number as id": lambda w: question(w) | {"subject": {"type": "token", "id": 7}},
     "subject with an empty id": lambda w: question(w) | {"subject": {"type": "token", "id": ""}},
     "action without name": lambda w: question(w) | {"action": {}},
@@ -548,7 +548,7 @@ def test_a_body_that_is_no_strict_json_is_refused_in_plain_text(
 
 def test_another_content_type_is_refused(http: httpx.Client, world: World) -> None:
     body = json.dumps(question(world)).encode()
-    for content_type, status in {"application/json; charset=utf-8": 200, "text/plain": 415, "": 415}.items():
+    for content_type, status in {"application/json; charset=utf-8": 200, "text/plain": 400, "": 400}.items():
         headers = {"Content-Type": content_type} if content_type else {}
         answer = http.post("/access/v1/evaluation", content=body, headers=headers, auth=world.asker.auth)
         assert answer.status_code == status
@@ -572,9 +572,12 @@ def test_the_request_id_of_the_caller_comes_back(http: httpx.Client, world: Worl
         evaluation(http, world, question(world), **{"X-Request-ID": "bfe9eb29-ab87"}).headers["X-Request-ID"] == "bfe9eb29-ab87"
     )
     assert evaluation(http, world, {}, **{"X-Request-ID": "bfe9eb29-ab87"}).headers["X-Request-ID"] == "bfe9eb29-ab87"
+    assert (
+        evaluation(http, world, question(world), **{"X-Request-ID": "an id of mine"}).headers["X-Request-ID"] == "an id of mine"
+    )
     own = evaluation(http, world, question(world)).headers["X-Request-ID"]
     assert len(own) == 36
-    for odd in ("a b", "x" * 200, "\u00e9", ""):
+    for odd in ("x" * 200, "a\tb", "\u00e9", ""):
         answer = http.post(
             "/access/v1/evaluation",
             json=question(world),

@@ -15,7 +15,20 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.calls import App, Person, evaluate, first_party, login, new_api, new_client, new_person, ok, refused, resource_server
+from tests.calls import (
+    App,
+    Person,
+    bearer,
+    evaluate,
+    first_party,
+    login,
+    new_api,
+    new_client,
+    new_person,
+    ok,
+    refused,
+    resource_server,
+)
 from tests.serving import Served
 
 ROLES = {
@@ -186,6 +199,29 @@ def test_a_token_that_was_revoked_passes_no_gateway(
     ok(admin.post(f"/v1/tokens/{issued['token_id']}/revoke", json={"reason": "a test"}))
     said = ask(ledger_server, gateway, world, issued["access_token"])
     assert (said.status, said.headers["ledger-reason"], said.headers["www-authenticate"]) == (401, "token_revoked", INVALID)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_envoy_asks_with_the_method_that_it_was_asked_with(http: httpx.Client, world: World, method: str) -> None:
+    key = {"Ledger-Gateway-Key": world.asker.secret or ""}
+    for headers, target, status in (
+        (key | bearer(world.token), "/any/1", 200),
+        (key | bearer(world.token), "/elsewhere", 403),
+        (key, "/any/1", 401),
+        (bearer(world.token), "/any/1", 503),
+    ):
+        assert http.request(method, f"/gateway/envoy{target}", headers=headers).status_code == status
+
+
+def test_traefik_and_caddy_ask_the_same_endpoint(http: httpx.Client, world: World) -> None:
+    forwarded = {"Ledger-Gateway-Key": world.asker.secret or "", "X-Forwarded-Method": "GET", "X-Forwarded-Uri": "/orders/7"}
+    for token, target, status in (
+        (world.token, "/orders/7", 200),
+        (world.token, "/orders/hidden", 403),
+        ("x", "/orders/7", 401),
+    ):
+        headers = forwarded | bearer(token) | {"X-Forwarded-Uri": target}
+        assert http.get("/gateway/forward", headers=headers).status_code == status
 
 
 # ------------------------------------------------------------------------------------------- who asks, and what is believed

@@ -50,7 +50,7 @@ from projections.reference import read_reference_as_of, read_rules_of
 from projections.revocations import ISSUED_LAST, PLAN
 from projections.token_listing import LISTED, NEWEST, TokenFilters, read_bounds, read_parties, walk
 from projections.who_could import SCANNED as SUBJECTS_LOOKED_AT
-from projections.who_could import SUBJECTS_AND_RULES
+from projections.who_could import SUBJECT_AND_RULES, SUBJECTS_AND_RULES
 from tests.builders import NOON, command, envelope, family, role, subject_registered, token_issued
 from tests.conftest import Database
 
@@ -303,6 +303,13 @@ async def _who_could(connection: Connection, keys: int) -> None:
         await connection.execute(SUBJECTS_AND_RULES, parameters | {"after": subject_id})
 
 
+async def _subjects_asked_about(connection: Connection, keys: int) -> None:
+    """Ask about subjects by their ids, and by a user name that nobody has."""
+    for subject_id in ids("subject", keys, of=SUBJECTS):
+        for named in ({"subject_id": subject_id, "name_id": None}, {"subject_id": None, "name_id": subject_id}):
+            await connection.execute(SUBJECT_AND_RULES, named | {"position": Int8(2 * TOKENS)})
+
+
 async def _changes(connection: Connection, keys: int) -> None:
     for number in range(max(1, keys // 16)):
         await read_changes(connection, 1, TOKENS, kind=None, cursor=TOKENS // keys * number, limit=100)
@@ -336,6 +343,7 @@ AUDIT_STATEMENTS = (
     HotStatement("audit of states as of positions", _states_as_of, 40),
     HotStatement("decisions as of the past", _decisions_as_of, 90),
     HotStatement("who could", _who_could, 1_000),
+    HotStatement("a decision about a subject", _subjects_asked_about, 20),
     HotStatement("what changed", _changes, 3_000),
 )
 HOT_STATEMENTS = (

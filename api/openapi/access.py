@@ -5,7 +5,7 @@ from typing import Final
 from api.errors import NoDecision
 from api.openapi.operations import Answer, Operation, json_of
 from api.openapi.shapes import EVALUATION, POSITION, TEXT, Schema, list_of, one_of, thing
-from api.resources.access import MAX_EVALUATIONS, SEMANTICS_OF_BATCH
+from api.resources.access import MAX_EVALUATIONS, SEMANTICS_OF_BATCH, TYPES_OF_SUBJECT
 from api.resources.gateway import PREFLIGHT
 from ledger.decisions import REASONS
 from ledger.errors import InvalidInput, IsArchived, NotAllowed
@@ -20,7 +20,7 @@ def _entity(**members: Schema) -> Schema:
 
 _TEXT: Final[Schema] = {"type": "string", "minLength": 1}
 _PARTS: Final[dict[str, Schema]] = {
-    "subject": _entity(type=_TEXT | {"const": "token"}, id=_TEXT),
+    "subject": _entity(type=one_of(TYPES_OF_SUBJECT), id=_TEXT),
     "action": _entity(name=_TEXT),
     "resource": _entity(type=_TEXT | {"const": "route"}, id=_TEXT),
     "context": {

@@ -210,6 +210,8 @@ def refusals(path: str, operation: Operation) -> dict[int, list[str]]:
         kinds.append(NoSuchEndpoint)
     if operation.database:
         kinds += [kind for kind in error_tree() if issubclass(kind, TryAgain) and status_of_kind(kind) == 503]
+    if path.startswith("/access/"):
+        kinds = [InvalidInput if kind is UnsupportedMediaType else kind for kind in kinds]  # of one status (api/errors.py)
     found: dict[int, list[str]] = {414: [PayloadTooLarge.code], 431: [PayloadTooLarge.code]}
     if operation.has_body:
         found[413] = [PayloadTooLarge.code]

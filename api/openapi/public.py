@@ -38,6 +38,15 @@ OPERATIONS: Final = {
         },
         database=False,
     ),
+    ("GET", "/.well-known/authzen-configuration"): Operation(
+        "anyone",
+        {
+            200: json_of(
+                thing({"policy_decision_point": URI, "access_evaluation_endpoint": URI, "access_evaluations_endpoint": URI})
+            )
+        },
+        database=False,
+    ),
     ("GET", "/.well-known/jwks.json"): Operation(
         "anyone",
         {

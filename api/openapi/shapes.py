@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Final, get_args
 
-from ledger.decisions import REASONS, SEMANTICS
+from ledger.decisions import REASONS, REASONS_ABOUT_SUBJECTS, SEMANTICS
 from ledger.events import EVENT_TYPES
 from ledger.identifiers import MAX_NAME
 from ledger.jsontext import MAX_INTEGER
@@ -144,7 +144,7 @@ DECISION: Final = {
     "decision": BOOLEAN,
     "context": thing(
         {
-            "reason": one_of(REASONS),
+            "reason": one_of((*REASONS, *REASONS_ABOUT_SUBJECTS)),
             **WHERE,
             "semantics": {"type": "integer", "minimum": 1, "maximum": SEMANTICS},
             "log_id": ID,

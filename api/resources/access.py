@@ -1,27 +1,44 @@
-"""POST /access/v1/evaluation: may this token call METHOD on this path? (OpenID AuthZEN Authorization API 1.0)
+"""POST /access/v1/evaluation: may this token, or this user, call METHOD on this path? (OpenID AuthZEN Authorization API 1.0)
 
-The subject is a token, the action a method, the resource a path of the asking client's API. A context with `as_of` asks what
-the answer was then: the past is asked by whoever may ask now.
+The subject is a token, a user by name or a subject by id, the action a method, the resource a path of the asking client's API
+(docs/authzen.md). A context with `as_of` asks what the answer was then: the past is asked by whoever may ask now.
 """
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from falcon.asgi import Request, Response
 
-from api.asking import Answered, Asker, Then, asker_of, decide_access, decide_accesses
+from api.asking import Answered, Asker, Then, asker_of, decide_accesses, decide_subject
 from api.body import read_json
-from api.pages import read_then
+from api.pages import read_then, uuid_of
 from api.service import Service
 from ledger.cascade import TokenStanding
+from ledger.decisions import Decision
 from ledger.errors import InvalidInput, Problem
 from ledger.instants import rfc3339
+from ledger.user_names import user_name_id
 
 MAX_EVALUATIONS: Final = 100
-_Question = tuple[str, str, str, Then | None]
+# What a subject may be: a bearer string; a subject's id, as in `sub`; a user name, which the interop scenario calls identity.
+TYPES_OF_SUBJECT: Final = ("token", "subject", "user", "identity")
 SEMANTICS_OF_BATCH: Final = ("execute_all", "deny_on_first_deny", "permit_on_first_permit")
+
+
+class _Asked(NamedTuple):
+    """Whom a question is about, by a type and an id, and as of when."""
+
+    type: str
+    id: str
+    then: Then | None
+
+
+class _Question(NamedTuple):
+    asked: _Asked
+    method: str
+    target: str
 
 
 class Evaluation:
@@ -33,9 +50,8 @@ class Evaluation:
     async def on_post(self, req: Request, resp: Response) -> None:
         """Answer a decision with its reason; a malformed question is 400, a no is 200."""
         asker = asker_of(req)
-        question = _members(await read_json(req, floats=True), "")
-        text, method, target = _parts(question)
-        resp.media = evaluation_answer(await decide_access(self._service, text, asker, method, target, _then(question)))
+        question = _question(_members(await read_json(req, floats=True), ""))
+        (resp.media,) = await _decide(self._service, asker, question.asked, [(question.method, question.target)])
 
 
 class Evaluations:
@@ -50,8 +66,8 @@ class Evaluations:
         body = _members(await read_json(req, floats=True), "")
         items = body.get("evaluations", [])
         if items == []:
-            text, method, target = _parts(body)
-            resp.media = evaluation_answer(await decide_access(self._service, text, asker, method, target, _then(body)))
+            question = _question(body)
+            (resp.media,) = await _decide(self._service, asker, question.asked, [(question.method, question.target)])
             return
         if not isinstance(items, list) or len(items) > MAX_EVALUATIONS:
             raise InvalidInput.of("evaluations", f"a list of at most {MAX_EVALUATIONS}")
@@ -59,57 +75,72 @@ class Evaluations:
         semantic = options.get("evaluations_semantic", "execute_all")
         if semantic not in SEMANTICS_OF_BATCH:
             raise InvalidInput.of("options.evaluations_semantic", "one of " + ", ".join(SEMANTICS_OF_BATCH))
-        answers = await self._evaluate([_question(body, item, number) for number, item in enumerate(items)], asker)
+        answers = await self._evaluate([_item(body, item, number) for number, item in enumerate(items)], asker)
         decisive = {"deny_on_first_deny": False, "permit_on_first_permit": True}.get(semantic)
         last = next((n for n, answer in enumerate(answers) if answer["decision"] is decisive), len(answers))
         resp.media = {"evaluations": answers[: last + 1]}
 
     async def _evaluate(self, questions: list[_Question | InvalidInput], asker: Asker) -> list[dict[str, Any]]:
-        """Answer each question: a token is looked up once, for all that is asked of it as of the same moment."""
+        """Answer each question: whoever it is about is looked up once, for all that is asked as of the same moment."""
         answers: list[dict[str, Any]] = [{} for _ in questions]
-        of_tokens: dict[tuple[str, Then | None], list[tuple[int, str, str]]] = {}
+        together: dict[_Asked, list[tuple[int, str, str]]] = {}
         for number, question in enumerate(questions):
             if isinstance(question, InvalidInput):
                 answers[number] = _incomplete(question)
             else:
-                text, method, target, then = question
-                of_tokens.setdefault((text, then), []).append((number, method, target))
+                together.setdefault(question.asked, []).append((number, question.method, question.target))
 
-        async def decide(text: str, then: Then | None, asked: list[tuple[int, str, str]]) -> None:
-            routes = [(method, target) for _, method, target in asked]
+        async def decide(asked: _Asked, places: list[tuple[int, str, str]]) -> None:
             try:
-                answered = await decide_accesses(self._service, text, asker, routes, then)
-            except InvalidInput as error:  # of a moment that has not come
-                for number, _, _ in asked:
-                    answers[number] = _incomplete(error)
-                return
-            for (number, _, _), one in zip(asked, answered, strict=True):
-                answers[number] = evaluation_answer(one)
+                answered = await _decide(self._service, asker, asked, [(method, target) for _, method, target in places])
+            except InvalidInput as error:  # a moment that has not come, what can be no user name
+                answered = [_incomplete(error)] * len(places)
+            for (number, _, _), one in zip(places, answered, strict=True):
+                answers[number] = one
 
-        if len(of_tokens) != 1:
+        if len(together) != 1:
             # Who asks comes first: a hundred tokens are a hundred signatures, and no token at all is no way in.
-            await decide("", None, [])
-        await asyncio.gather(*[decide(text, then, asked) for (text, then), asked in of_tokens.items() if then is None])
-        # Of the past one after the other: a lookup is shared, a connection is not, and others need one as well.
-        for (text, then), asked in of_tokens.items():
-            if then is not None:
-                await decide(text, then, asked)
+            await decide(_Asked("token", "", None), [])
+        live = [asked for asked in together if asked.type == "token" and asked.then is None]
+        await asyncio.gather(*[decide(asked, together.pop(asked)) for asked in live])
+        # The others one after the other: a lookup is shared, a connection is not, and others need one as well.
+        for asked, places in together.items():
+            await decide(asked, places)
         return answers
 
 
+async def _decide(service: Service, asker: Asker, asked: _Asked, routes: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Answer what is decided about each method and target. InvalidInput, NotAuthenticated, NotAllowed."""
+    if asked.type == "token":
+        return [evaluation_answer(one) for one in await decide_accesses(service, asked.id, asker, routes, asked.then)]
+    subject_id, name_id = None, None
+    if asked.type == "subject":
+        subject_id = uuid_of(asked.id)
+        if subject_id is None:
+            raise InvalidInput.of("subject.id", "the id of a subject")
+    else:
+        name_id = user_name_id(service.master, asked.id)
+    moment, decisions = await decide_subject(service, asker, routes, asked.then, subject_id=subject_id, name_id=name_id)
+    return [_answer(decision, moment.log_id, {}) for decision in decisions]
+
+
 def evaluation_answer(answered: Answered) -> dict[str, Any]:
-    """Answer the decision and, to the authenticated asker, all that is behind it."""
-    decision = answered.decision
+    """Answer a decision about a token and, to the authenticated asker, all that is behind it."""
+    decision, token = answered.decision, answered.standing
+    told = {"token": _token_answer(answered, token)} if decision.token_stands and token is not None else {}
+    return _answer(decision, answered.found.log_id, told)
+
+
+def _answer(decision: Decision, log_id: UUID | None, told: dict[str, Any]) -> dict[str, Any]:
     context: dict[str, Any] = {
         "reason": decision.reason,
         "position": decision.position,
         "instant": rfc3339(decision.instant),
         "semantics": decision.semantics,
-        "log_id": str(answered.found.log_id),
+        "log_id": str(log_id),
         "evidence": decision.evidence,
+        **told,
     }
-    if decision.token_stands and answered.standing is not None:
-        context["token"] = _token_answer(answered, answered.standing)
     if decision.rule is not None:
         context["rule"] = decision.rule
     if decision.missing is not None:
@@ -139,11 +170,10 @@ def _token_answer(answered: Answered, token: TokenStanding) -> dict[str, Any]:
     }
 
 
-def _question(body: dict[str, Any], item: object, number: int) -> _Question | InvalidInput:
-    """Answer token, method, path and moment of an item, or what is wrong with it; its defaults stand at the top of the body."""
+def _item(body: dict[str, Any], item: object, number: int) -> _Question | InvalidInput:
+    """Answer the question of an item, or what is wrong with it; its defaults stand at the top of the body."""
     try:
-        members = body | _members(item, f"evaluations.{number}")
-        return *_parts(members), _then(members)
+        return _question(body | _members(item, f"evaluations.{number}"))
     except InvalidInput as error:
         return error
 
@@ -164,11 +194,11 @@ def _members(value: object, field: str) -> dict[str, Any]:
     return value
 
 
-def _parts(question: dict[str, Any]) -> tuple[str, str, str]:
-    """Answer token, method and path of a question; members we do not know are allowed by AuthZEN, and not looked at."""
+def _question(question: dict[str, Any]) -> _Question:
+    """Answer what is asked; members we do not know, `properties` among them, are allowed by AuthZEN, and not looked at."""
     problems: list[Problem] = []
 
-    def text(entity: str, member: str, wanted: str | None = None) -> str:
+    def text(entity: str, member: str, *wanted: str) -> str:
         value = question.get(entity)
         if not isinstance(value, dict):
             problems.append(Problem(entity, "an object"))
@@ -177,16 +207,15 @@ def _parts(question: dict[str, Any]) -> tuple[str, str, str]:
         if not isinstance(found, str) or not found:
             problems.append(Problem(f"{entity}.{member}", "a string that is not empty"))
             return ""
-        if wanted is not None and found != wanted:
-            problems.append(Problem(f"{entity}.{member}", f'"{wanted}" is what this ledger decides on'))
+        if wanted and found not in wanted:
+            problems.append(Problem(f"{entity}.{member}", "what this ledger decides on: " + ", ".join(wanted)))
         return found
 
-    text("subject", "type", "token")
-    token = text("subject", "id")
+    asked = text("subject", "type", *TYPES_OF_SUBJECT), text("subject", "id")
     method = text("action", "name")
     text("resource", "type", "route")
     target = text("resource", "id")
     if problems:
         # The same member twice wrong (not an object) is said once.
         raise InvalidInput(list(dict.fromkeys(problems)))
-    return token, method, target
+    return _Question(_Asked(*asked, _then(question)), method, target)

@@ -1,4 +1,4 @@
-"""What anybody may know: metadata (RFC 8414), the public keys (RFC 7517), whether the service is up."""
+"""What anybody may know: metadata (RFC 8414, AuthZEN 1.0), the public keys (RFC 7517), whether the service is up."""
 
 import falcon
 from falcon.asgi import Request, Response
@@ -35,6 +35,23 @@ class Metadata:
             "introspection_endpoint_auth_signing_alg_values_supported": CLIENT_ALGORITHMS,
             "revocation_endpoint_auth_methods_supported": [*methods, "none"],
             "revocation_endpoint_auth_signing_alg_values_supported": CLIENT_ALGORITHMS,
+        }
+
+    async def on_get(self, _req: Request, resp: Response) -> None:
+        """Answer the metadata."""
+        resp.media = self._metadata
+
+
+class DecisionPoint:
+    """GET /.well-known/authzen-configuration (AuthZEN 1.0 section 9). What is not there, searches, is not named."""
+
+    def __init__(self, service: Service) -> None:
+        issuer = service.settings.issuer_url()
+        base = issuer.rstrip("/")
+        self._metadata = {
+            "policy_decision_point": issuer,
+            "access_evaluation_endpoint": f"{base}/access/v1/evaluation",
+            "access_evaluations_endpoint": f"{base}/access/v1/evaluations",
         }
 
     async def on_get(self, _req: Request, resp: Response) -> None:

@@ -5,6 +5,7 @@ from typing import Final
 
 from tests.acceptance import (
     archiving,
+    authzen,
     blast_radius,
     checker,
     combinations,
@@ -59,5 +60,6 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
     },
     "standards": {
         "oauth": oauth.run,
+        "authzen": authzen.run,
     },
 }
