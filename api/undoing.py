@@ -11,12 +11,13 @@ from uuid import UUID
 from api.resources.keys import make_spare
 from api.service import NOBODY, Service
 from ledger import apis, clients, keys, subjects
+from ledger.errors import PlanIsPast
 from ledger.events import Event
 from ledger.execute import Reading, Receipt, execute
 from ledger.instants import read_rfc3339
 from ledger.log import Envelope
 from ledger.states import RuleOfApi, RuleOfRole, State
-from ledger.tokens import PlanIsPast, change_family, change_token
+from ledger.tokens import change_family, change_token
 from ledger.undoing import Step
 from projections.blast_radius import read_changed_since
 from projections.reading import Keys

@@ -237,3 +237,10 @@ class TooManyRules(Refused):
         super().__init__(f"at most {limit} rules, this would make {wanted}")
         self.wanted = wanted
         self.limit = limit
+
+
+class PlanIsPast(Refused):
+    """What a plan listed is not what it would do now: something that it is about has changed since."""
+
+    code = "plan_is_past"
+    cure = "Make it anew by another dry run, look at it, and run that."

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from ledger.cascade import TokenStanding, what_stops
-from ledger.errors import InvalidInput, LedgerError, NotFound, Refused, TryAgain
+from ledger.errors import InvalidInput, LedgerError, NotFound, PlanIsPast, Refused, TryAgain
 from ledger.events import (
     Event,
     FamilyReinstated,
@@ -48,13 +48,6 @@ class ClientChangedMeanwhile(TryAgain):
     """The client's strategy was changed while strings of the old one were being made; nothing was recorded."""
 
     code = "client_changed_meanwhile"
-
-
-class PlanIsPast(Refused):
-    """Tokens were issued since the list was made that would be revoked with those on it; make the list anew."""
-
-    code = "plan_is_past"
-    cure = "Make the list anew by another dry run, and run that."
 
 
 class TokenIsRevoked(Refused):

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from ledger.execute import Pool
 from ledger.states import Effect, RuleOfRole, Subject
 from projections.moments import AT, Moment, at_parameters
+from projections.reading import as_array
 from projections.rows import read_rows
 
 Row = TypeVar("Row")
@@ -43,6 +44,17 @@ SELECT at.position, at.instant,
       ORDER BY v.rule_id, v.position DESC) AS r
     WHERE NOT r.withdrawn
     ORDER BY r.rule_id LIMIT %(limit)s) AS x)
+"""
+RULES_OF_ROLES: Final = """
+SELECT r.role_id, jsonb_agg(jsonb_build_object('rule_id', r.rule_id, 'effect', r.effect, 'methods', r.methods, 'path', r.path,
+    'min_clearance', r.min_clearance) ORDER BY r.rule_id)
+FROM (SELECT DISTINCT ON (v.role_id, v.rule_id)
+    v.role_id, v.rule_id, v.effect, v.methods, v.path, v.min_clearance, v.withdrawn
+  FROM views.role_rules v WHERE v.role_id = ANY (%(role_ids)s::uuid[])
+  ORDER BY v.role_id, v.rule_id, v.position DESC) AS r
+WHERE NOT r.withdrawn
+GROUP BY r.role_id
+ORDER BY r.role_id
 """
 # Withdrawn ones too: whether a rule stands is read together with the role's version, by the command.
 NAMED_ROLE_RULES: Final = """
@@ -142,6 +154,13 @@ async def read_role_rules(pool: Pool, role_id: UUID, rule_ids: Sequence[UUID]) -
         row = await cursor.fetchone()
     assert row is not None
     return read_rows(_ROLE_RULES, row[0] or [])
+
+
+async def read_rules_of_roles(pool: Pool, role_ids: Sequence[UUID]) -> dict[UUID, dict[UUID, RuleOfRole]]:
+    """Answer every rule that stands in these roles, by role and rule."""
+    async with pool.connection() as connection:
+        rows = await (await connection.execute(RULES_OF_ROLES, {"role_ids": as_array(role_ids)})).fetchall()
+    return {role_id: {rule.rule_id: rule for rule in read_rows(_ROLE_RULES, rules)} for role_id, rules in rows}
 
 
 async def list_permissions(

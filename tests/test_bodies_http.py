@@ -111,6 +111,9 @@ BODIES: Mapping[tuple[str, str], Taken] = {
     ("POST", "/v1/apis/{api}/suspend"): Taken(SUSPENSION, ("reason",)),
     ("POST", "/v1/apis/{api}/reinstate"): Taken(BECAUSE, optional=True),
     ("POST", "/v1/apis/{api}/revoke-tokens"): Taken(CUT_OFF, optional=True),
+    ("POST", "/v1/apis/{api}/import"): Taken(
+        {"roles": {"reader": ["allow GET /orders"]}, "remove": ["old"], "dry_run": True, "plan_id": str(uuid4())}
+    ),
     ("POST", "/v1/apis/{api}/roles"): Taken({"name": "reader"}, ("name",)),
     ("POST", "/v1/apis/{api}/roles/{role}/rules"): Taken({"rules": ["allow GET /orders"]}, ("rules",)),
     ("POST", "/v1/apis/{api}/roles/{role}/rules/withdraw"): Taken({"rule_ids": [str(uuid4())]}, ("rule_ids",)),

@@ -88,6 +88,9 @@ class Try:
     prints: str = ""
 
 
+PETS = '{"openapi": "3.1.0", "paths": {"/pets": {"get": {"tags": ["pets"]}}}}'
+
+
 def subject(*arguments: str, **others: Any) -> Try:
     return Try(lambda w: [w.person.username, *arguments], prints="subject_id\t", **others)
 
@@ -100,6 +103,7 @@ TRIES = {
     "api show": Try(lambda w: [w.api], prints="name\t"),
     "api register": Try(lambda _: [unique("stock"), "--audience", "https://stock.example.org"], prints="name\t"),
     "api change": Try(lambda w: [w.api, "--semicolons"], prints="name\t"),
+    "api import": Try(lambda w: [w.api, "-", "--by", "tags", "--yes"], lambda _: PETS, "plan_id\t"),
     "api suspend": Try(lambda w: [w.api, "--reason", "maintenance"], prints="name\t"),
     "api reinstate": Try(lambda w: [w.api], prints="name\t"),
     "api revoke-tokens": Try(lambda w: [w.api, "--reason", "leaked"], prints="name\t"),

@@ -15,6 +15,7 @@ from api.cli.local import archive, init_command, replay, reseal, serve_command, 
 from api.cli.lockouts import lockout_group
 from api.cli.login import login, logout
 from api.cli.me import me_group
+from api.cli.output import escaped
 from api.cli.questions import check, explain, introspect
 from api.cli.roles import role_group
 from api.cli.subjects import subject_group
@@ -30,7 +31,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except InvalidInput as error:
-            lines = [f"  {problem.field or 'input'}: {problem.rule}" for problem in error.problems]
+            lines = [escaped(f"  {problem.field or 'input'}: {problem.rule}") for problem in error.problems]
             raise click.ClickException("\n".join(["this cannot be used:", *lines])) from None
         except LedgerError as error:
             raise click.ClickException(error.message) from None

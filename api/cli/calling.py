@@ -71,12 +71,14 @@ class Call:
         body: Mapping[str, Any] | None = None,
         form: Mapping[str, str] | None = None,
         who: Who = "caller",
+        correlation_id: str | None = None,
         **path: str,
     ) -> dict[str, Any]:
         """Call the endpoint, `path` in the places of its route, and answer what it answers. Parameters that are None are left
-        out. Raises what `Connection.ask` raises."""
+        out. `correlation_id`: what the audit is to have in common of several calls. Raises what `Connection.ask` raises."""
         query = {**(query or {}), **self._then}
-        return self._ask(self._endpoint, path, query=query, body=body, form=form, headers=self._headers, who=who)
+        headers = self._headers if correlation_id is None else {**self._headers, "X-Correlation-Id": correlation_id}
+        return self._ask(self._endpoint, path, query=query, body=body, form=form, headers=headers, who=who)
 
     def also(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Call the endpoint that does what was listed."""

@@ -1,6 +1,6 @@
 """/v1/apis, and the roles of an API."""
 
-from typing import Final
+from typing import Final, get_args
 
 from api.openapi.operations import Operation, json_of, query
 from api.openapi.shapes import (
@@ -24,8 +24,10 @@ from api.openapi.shapes import (
 from api.pages import AS_OF
 from api.resources.apis import STATUSES, ApiChanges, NewApi
 from api.resources.bodies import Because, CutOff, RuleIds, Suspension
+from api.resources.imports import Import
 from api.resources.roles import NewRole, Rules
-from ledger.errors import BuiltIn, NameIsTaken, TooManyRules, UnknownApi, UnknownRole
+from ledger.errors import BuiltIn, NameIsTaken, PlanIsPast, TooManyRules, UnknownApi, UnknownRole
+from ledger.imports import Action
 
 API: Final = {"name": NAME, "api_id": ID, "audience": TEXT, "semicolons": BOOLEAN, "preflights": BOOLEAN, **status(*STATUSES)}
 _DONE: Final = {"name": NAME, "api_id": ID, "position": POSITION}
@@ -36,6 +38,24 @@ ROLE: Final = {"api": NAME, "role": ROLE_NAME, "role_id": ID, "rule_count": COUN
 _OF_ROLE: Final = {"api": NAME, "role": ROLE_NAME, "role_id": ID, "position": POSITION}
 ROLES: Final = f"{ONE}/roles"
 ONE_ROLE: Final = f"{ROLES}/{{role}}"
+
+_STEP: Final = {
+    "role": ROLE_NAME,
+    "action": one_of(get_args(Action)),
+    "granted": list_of(TEXT),
+    "withdrawn": list_of(TEXT),
+}
+IMPORT_PLAN: Final = thing(
+    {
+        "plan_id": ID,
+        "api": NAME,
+        "registers": BOOLEAN,
+        "roles": list_of(thing(_STEP)),
+        "others": list_of(thing({"role": ROLE_NAME, "rule_count": COUNT})),
+        "position": POSITION,
+    }
+)
+IMPORTED: Final = thing({"api": NAME, "api_id": ID, "plan_id": ID, "position": POSITION})
 
 OPERATIONS: Final = {
     ("POST", "/v1/apis"): Operation(
@@ -62,6 +82,13 @@ OPERATIONS: Final = {
     ),
     ("POST", f"{ONE}/revoke-tokens"): Operation(
         "bearer", {200: DONE}, body=CutOff, optional_body=True, refuses=(UnknownApi,), repeatable=True
+    ),
+    ("POST", f"{ONE}/import"): Operation(
+        "bearer",
+        {200: json_of({"anyOf": [IMPORT_PLAN, IMPORTED]}, "What it takes; or that it is done.")},
+        body=Import,
+        refuses=(PlanIsPast, BuiltIn, TooManyRules),
+        repeatable=True,
     ),
     ("POST", ROLES): Operation(
         "bearer",

@@ -31,12 +31,12 @@ from api.resources.issue import IssueBody, TokenRefused
 from api.resources.keys import ALGORITHMS, KeyRevocation, NewKey
 from api.resources.revocations import Revocation
 from api.resources.tokens import KINDS, STATES, STRATEGIES
-from ledger.errors import IsArchived, NotAllowed, UnknownApi, UnknownClient, UnknownSubject
+from ledger.errors import IsArchived, NotAllowed, PlanIsPast, UnknownApi, UnknownClient, UnknownSubject
 from ledger.guessing import Kind
 from ledger.keys import KeyTooNew, TooManyPendingKeys, UnknownKey, Use, WrongKeyStatus
 from ledger.lockouts import UnknownLockout
 from ledger.states import Refresh
-from ledger.tokens import PlanIsPast, TokenIsRevoked, UnknownFamily, UnknownToken
+from ledger.tokens import TokenIsRevoked, UnknownFamily, UnknownToken
 from projections.revocations import LEVELS
 
 OF_ONE: Final = "/v1/tokens/{token_id}"

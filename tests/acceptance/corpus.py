@@ -147,12 +147,12 @@ def run(stage: Stage) -> Shown:
         with ledger.served.admin() as admin:
             api = _load(stage, admin, roles)
             asker = resource_server(admin, api)
-            tokens = _tokens(stage, admin, api, asked)
-        wrong, seconds = _ask_all(stage, "decisions", ledger.served.url, probes, tokens, _evaluation(asker))
+            tokens = tokens_of(stage, admin, api, asked)
+        wrong, seconds = ask_all(stage, "decisions", ledger.served.url, probes, tokens, evaluation(asker))
         assert asker.secret is not None
         with running_api() as port, running_nginx(stage.folder, ledger.served.url, asker.secret, port) as url:
             began = len(Api.asked)
-            more, seconds_behind = _ask_all(stage, "through nginx", url, probes, tokens, _through_nginx)
+            more, seconds_behind = ask_all(stage, "through nginx", url, probes, tokens, _through_nginx)
             reached = len(Api.asked) - began
     wrong += [f"nginx: {what}" for what in more]
     if reached != yes:
@@ -180,7 +180,7 @@ def _load(stage: Stage, admin: httpx.Client, roles: Mapping[str, set[Row]]) -> s
     )
 
 
-def _tokens(stage: Stage, admin: httpx.Client, api: str, asked: Sequence[Question]) -> Tokens:
+def tokens_of(stage: Stage, admin: httpx.Client, api: str, asked: Sequence[Question]) -> Tokens:
     """Register a subject for each set of roles that a question needs, and answer its token of each strategy."""
     tokens = {}
     apps = {
@@ -201,7 +201,7 @@ def _tokens(stage: Stage, admin: httpx.Client, api: str, asked: Sequence[Questio
     return tokens
 
 
-def _evaluation(asker: App) -> Ask:
+def evaluation(asker: App) -> Ask:
     """Answer how a decision is asked for; what it answers is what is wrong with it, or None."""
 
     async def ask(http: httpx.AsyncClient, question: Question, token: str) -> str | None:
@@ -237,7 +237,7 @@ async def _through_nginx(http: httpx.AsyncClient, question: Question, token: str
     return None if (got["method"], got["target"]) == (question.method, question.target()) else f"the API got {got['target']}"
 
 
-def _ask_all(
+def ask_all(
     stage: Stage, what: str, url: str, probes: Sequence[tuple[Question, str]], tokens: Tokens, ask: Ask
 ) -> tuple[list[str], float]:
     """Ask over many connections at once, and answer what is wrong and the seconds it took."""

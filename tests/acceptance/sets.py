@@ -15,6 +15,7 @@ from tests.acceptance import (
     feeding,
     fresh_clone,
     guessing,
+    importing,
     killing,
     load,
     login_timing,
@@ -61,5 +62,6 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
     "standards": {
         "oauth": oauth.run,
         "authzen": authzen.run,
+        "import": importing.run,
     },
 }
