@@ -84,8 +84,9 @@ CREATE TABLE families (
   status_until timestamptz,
   CONSTRAINT families_pkey PRIMARY KEY (family_id, position)
 );
--- What leaves with an archive is found by where it was made.
-CREATE INDEX families_by_position ON families (position);
+-- What leaves with an archive is found by where it was made. BRIN, which gives no order: along a B-tree of positions the newest
+-- row of a family would be looked for as soon as statistics say that there are few families (docs/decisions.md).
+CREATE INDEX families_by_position ON families USING brin (position);
 GRANT SELECT ON families TO ledger_service;
 
 CREATE FUNCTION fold_families(p_from bigint, p_to bigint) RETURNS void LANGUAGE plpgsql AS $$

@@ -445,6 +445,26 @@ def test_hot_statements_prepared_on_an_empty_store_stay_cheap_as_it_grows(any_da
         assert costs[hot.name].buffers < hot.buffers_a_key * KEYS, hot.name
 
 
+FEW_FAMILIES = """
+UPDATE views.families f SET family_id = md5('family' || 1 + f.position % 4)::uuid;
+ANALYZE views.families;
+"""
+
+
+def test_a_family_is_found_by_its_key_where_statistics_say_that_there_are_few(database: Database) -> None:
+    """Walking back from the newest row would meet one of four families soon, and one that ended long ago never."""
+
+    async def measure() -> Cost:
+        async with await connect(database.service) as connection:
+            await append(connection, [command()])
+            await asyncio.to_thread(load, database, tokens=TOKENS // 5)
+            async with await AsyncConnection.connect(database.ledger_owner, autocommit=True) as owner:
+                await owner.execute(FEW_FAMILIES)
+            return await cost(_look_up, connection, database)
+
+    assert asyncio.run(measure()).buffers < 30 * KEYS
+
+
 def test_the_count_would_notice_a_plan_that_went_bad(database: Database) -> None:
     """A join to a table that grows, over a connection without the settings of the service."""
     join = "SELECT count(*) FROM unnest(%s::uuid[]) AS k(token_id) JOIN views.tokens t ON t.token_id = k.token_id"
