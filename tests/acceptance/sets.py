@@ -14,6 +14,7 @@ from tests.acceptance import (
     decided_again,
     feeding,
     fresh_clone,
+    gateways,
     guessing,
     importing,
     killing,
@@ -63,5 +64,6 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
         "oauth": oauth.run,
         "authzen": authzen.run,
         "import": importing.run,
+        "gateways": gateways.run,
     },
 }
