@@ -3,6 +3,8 @@
 HTTP Basic, its secret in the form, an assertion in the form that it signed (RFC 7523), or, of a public client, its name alone.
 """
 
+from uuid import UUID
+
 from falcon.asgi import Request
 
 from api.asking import Credentials, ProvedClient, basic_credentials, credentials_of_secret
@@ -14,6 +16,7 @@ from ledger.identifiers import name_id
 from ledger.jose import InvalidToken, read_assertion
 from ledger.states import Client
 from ledger.statuses import stands
+from projections.lookup import Found
 from projections.reference import Kept
 from projections.used_assertions import use_assertion
 
@@ -41,10 +44,12 @@ async def client_credentials(req: Request, form: dict[str, str], service: Servic
     return Credentials(name_id("client", form["client_id"]), None), "none"
 
 
-async def authenticated_client(service: Service, credentials: Credentials | ProvedClient) -> tuple[Client, Kept]:
-    """Answer the client the credentials are of, as of now."""
-    found, kept = await service.find(NOBODY)
-    return credentials.client(kept, found), kept
+async def authenticated_client(
+    service: Service, credentials: Credentials | ProvedClient, token_id: UUID = NOBODY
+) -> tuple[Client, Kept, Found]:
+    """Answer the client the credentials are of, as of now, and what stands about the token it speaks of: by one lookup."""
+    found, kept = await service.find(token_id)
+    return credentials.client(kept, found), kept, found
 
 
 async def _proved(form: dict[str, str], service: Service) -> ProvedClient:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from api.asking import Presented
 from api.commands import carry_out
 from api.people import subject_key
 from api.scopes import Scope
@@ -21,9 +22,11 @@ from ledger.identifiers import uuid7
 from ledger.jose import MAX_CLAIMS_BYTES
 from ledger.log import Envelope
 from ledger.rotation import derive
+from ledger.sealing import SubjectKey
 from ledger.states import Client, State, Strategy, Token
-from ledger.token_strings import MalformedToken, digest_matches, new_secret, read, secret_digest, write
+from ledger.token_strings import digest_matches, new_secret, secret_digest, write
 from ledger.tokens import Grant, GrantRefused, Made, issue, refresh
+from projections.lookup import Found
 from projections.reading import Keys, read_rotated_at, read_state
 from projections.reference import Kept
 
@@ -40,6 +43,10 @@ class Handout:
     position: int
     instant: datetime
     repeated: bool = False
+
+
+class _NoSubjectKey(Exception):
+    """The subject has no key yet."""
 
 
 async def issue_tokens(service: Service, envelope: Envelope, kept: Kept, client: Client, grant: Grant) -> Handout:
@@ -77,34 +84,32 @@ async def issue_tokens(service: Service, envelope: Envelope, kept: Kept, client:
 async def refresh_tokens(
     service: Service,
     envelope: Envelope,
+    kept: Kept,
     client: Client,
-    text: str,
+    presented: Presented,
+    found: Found,
     scope: Scope,
     presenter: bytes,
 ) -> Handout:
     """Use a refresh token: rotate it, or answer a lost rotation's successor again, or issue from a reusable one.
 
-    `scope`: audience and scope of the new access token, as far as they were asked for; `presenter`: who asks, to be sealed as
-    evidence. GrantRefused for whatever does not
-    stand; reuse is recorded first, which revokes the family, and then refused in the same words.
+    `found`: what stands about the token of the string, with reference data of then; `scope`: audience and scope of the new
+    access token, as far as they were asked for; `presenter`: who asks, to be sealed as evidence. GrantRefused for whatever does
+    not stand; reuse is recorded first, which revokes the family, and then refused in the same words.
     """
-    try:
-        token_id, secret = read("refresh", text)
-    except MalformedToken:
-        raise GrantRefused("not a refresh token of ours") from None
-    found, kept = await service.find(token_id)
-    token = found.token
-    if token is None or token.kind != "refresh" or not digest_matches(token.secret_digest or bytes(32), secret):
+    token, secret = found.token, presented.secret
+    if token is None or secret is None or token.kind != "refresh":
         raise GrantRefused("unknown refresh token")
+    if not digest_matches(token.secret_digest or bytes(32), secret):
+        raise GrantRefused("unknown refresh token")
+    token_id, subject_id = token.token_id, token.subject_id
     if token.family_status == "revoked":
         raise GrantRefused("the family is revoked")  # a replay of a dead family costs this one lookup
     if token.subject_status == "erased":
-        raise GrantRefused("the subject was erased")  # its key was destroyed, and is not to be made again below
-    sealed_presented_by = rotated_at = None
-    if client.refresh == "rotating":
-        sealed_presented_by = (await subject_key(service, token.subject_id)).seal(presenter, "presenter")
-        if token.family_generation is not None and token.generation < token.family_generation - 1:
-            rotated_at = await read_rotated_at(service.pool, token.family_id, token.generation + 1)
+        raise GrantRefused("the subject was erased")
+    rotating, rotated_at = client.refresh == "rotating", None
+    if rotating and token.family_generation is not None and token.generation < token.family_generation - 1:
+        rotated_at = await read_rotated_at(service.pool, token.family_id, token.generation + 1)
     retry_epoch, retry_key = await service.retry_keys.current(found.instant)
     successor = derive(retry_key, token.family_id, token.generation, secret)
     access_secret = successor.access_secret if client.strategy == "opaque" else None
@@ -112,13 +117,21 @@ async def refresh_tokens(
     keys = Keys(
         tokens=[token_id],
         families=[token.family_id],
-        subjects=[token.subject_id],
+        subjects=[subject_id],
+        sealed_keys=[subject_id] if rotating else [],
         clients=list(dict.fromkeys([token.client_id, client.client_id])),
         apis=token.api_ids,
         keys=made.key_ids,
     )
 
     def decide(state: State, instant: datetime) -> Sequence[Event]:
+        sealed_presented_by = None
+        # The key of an erased subject was destroyed for good; the rules refuse what is asked in its name.
+        if rotating and state.subjects[subject_id].status != "erased":
+            if subject_id not in state.sealed_keys:
+                raise _NoSubjectKey
+            key = SubjectKey.open(service.master, subject_id, state.sealed_keys[subject_id])
+            sealed_presented_by = key.seal(presenter, "presenter")
         events = refresh(
             state,
             instant,
@@ -136,7 +149,11 @@ async def refresh_tokens(
         _check_room(service, kept, events)
         return events
 
-    receipt = await carry_out(service, envelope, keys, decide)
+    try:
+        receipt = await carry_out(service, envelope, keys, decide)
+    except _NoSubjectKey:
+        await subject_key(service, subject_id)  # of a service account: it is made when something is first sealed
+        receipt = await carry_out(service, envelope, keys, decide)
     if not receipt.events:
         assert receipt.state is not None
         return await _successor_again(service, receipt.state, token_id, secret, receipt.position, receipt.instant)

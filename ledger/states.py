@@ -253,7 +253,10 @@ class Lockout:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class State:
-    """What a command decides on: the newest rows of the keys it asked for. A key without a row is not in its mapping."""
+    """What a command decides on: the newest rows of the keys it asked for. A key without a row is not in its mapping.
+
+    `sealed_keys`, of subjects, are no rows of the views: no rule looks at them.
+    """
 
     tokens: dict[UUID, Token] = dataclasses.field(default_factory=dict)
     token_states: dict[UUID, TokenState] = dataclasses.field(default_factory=dict)
@@ -268,3 +271,4 @@ class State:
     lockouts: dict[UUID, Lockout] = dataclasses.field(default_factory=dict)
     administrators: tuple[UUID, ...] = ()
     standing_rules: frozenset[tuple[UUID, UUID]] = frozenset()
+    sealed_keys: dict[UUID, bytes] = dataclasses.field(default_factory=dict, repr=False)

@@ -64,7 +64,9 @@ SELECT ledger.clock() AS instant,
     FROM unnest(%(rule_roles)s::uuid[], %(rule_ids)s::uuid[]) AS k(role_id, rule_id)
     CROSS JOIN LATERAL (SELECT v.role_id, v.rule_id, v.withdrawn FROM views.role_rules v
       WHERE v.role_id = k.role_id AND v.rule_id = k.rule_id ORDER BY v.position DESC LIMIT 1) AS x
-    WHERE NOT x.withdrawn) AS standing_rules
+    WHERE NOT x.withdrawn) AS standing_rules,
+  (SELECT jsonb_object_agg(x.key_id, encode(x.sealed, 'hex')) FROM unnest(%(sealed_key_ids)s::uuid[]) AS k(id)
+    CROSS JOIN LATERAL (SELECT s.key_id, s.sealed FROM ledger.sealed_keys s WHERE s.key_id = k.id LIMIT 1) AS x) AS sealed_keys
 """
 # A handful a year: the whole of them is read.
 EVERY_KEY: Final = "SELECT DISTINCT v.key_id FROM views.keys v ORDER BY v.key_id"
@@ -75,7 +77,7 @@ class Keys:
     """What to read. `rules_of_subjects` and `tokens` belong to the streams of subjects and families: name those as well.
 
     `rules` are (role_id, rule_id) pairs whose standing is asked for; name the roles as well. `every_key`: of those that tokens
-    are made with all there are, and `keys` too.
+    are made with all there are, and `keys` too. `sealed_keys` are of subjects: name those as well.
     """
 
     tokens: Sequence[UUID] = ()
@@ -88,6 +90,7 @@ class Keys:
     roles: Sequence[UUID] = ()
     keys: Sequence[UUID] = ()
     lockouts: Sequence[UUID] = ()
+    sealed_keys: Sequence[UUID] = ()
     rules: Sequence[tuple[UUID, UUID]] = ()
     administrators: bool = False
     every_key: bool = False
@@ -141,19 +144,21 @@ async def read_state(pool: Pool, keys: Keys) -> Reading[State]:
         "administrators": keys.administrators,
         "rule_roles": as_array([role_id for role_id, _ in keys.rules]),
         "rule_ids": as_array([rule_id for _, rule_id in keys.rules]),
+        "sealed_key_ids": as_array(keys.sealed_keys),
     }
     async with pool.connection() as connection:
         row = await (await connection.execute(READ_STATE, parameters)).fetchone()
     assert row is not None
     instant, position, versions, *views = row
     rows: dict[str, dict[UUID, Any]] = {}
-    for (view, (adapter, key)), found in zip(_ROWS.items(), views[:-2], strict=True):
+    for (view, (adapter, key)), found in zip(_ROWS.items(), views[:-3], strict=True):
         rows[view] = {getattr(r, key): r for r in read_rows(adapter, found)} if found else {}
-    administrators, standing_rules = views[-2:]
+    administrators, standing_rules, sealed_keys = views[-3:]
     state = State(
         **rows,
         administrators=tuple(administrators or ()),
         standing_rules=frozenset((UUID(role_id), UUID(rule_id)) for role_id, rule_id in standing_rules or ()),
+        sealed_keys={UUID(key_id): bytes.fromhex(sealed) for key_id, sealed in (sealed_keys or {}).items()},
     )
     return Reading(state, dict(zip(streams, versions or (), strict=True)), position, instant)
 

@@ -6,6 +6,7 @@ so it reads what was recorded before it began. A statement of its own for each c
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 from uuid import UUID
@@ -89,8 +90,8 @@ def _part(reading: Reading[State], keys: Keys) -> Reading[State]:
     """Answer what a reading of these keys alone would have been."""
     state = reading.state
 
-    def of(rows: dict[UUID, Any], ids: Any) -> dict[UUID, Any]:
-        return {key: rows[key] for key in ids if key in rows}
+    def of(rows: dict[UUID, Any], ids: Sequence[UUID]) -> dict[UUID, Any]:
+        return {key: rows[key] for key in ids if key in rows} if ids else {}
 
     part = State(
         tokens=of(state.tokens, keys.tokens),
@@ -105,6 +106,7 @@ def _part(reading: Reading[State], keys: Keys) -> Reading[State]:
         keys=of(state.keys, keys.keys),
         lockouts=of(state.lockouts, keys.lockouts),
         administrators=state.administrators if keys.administrators else (),
-        standing_rules=state.standing_rules & frozenset(keys.rules),
+        standing_rules=state.standing_rules & frozenset(keys.rules) if keys.rules else frozenset(),
+        sealed_keys=of(state.sealed_keys, keys.sealed_keys),
     )
     return Reading(part, {stream: reading.versions[stream] for stream in keys.streams()}, reading.position, reading.instant)

@@ -85,14 +85,28 @@ async def test_a_write_is_a_lookup_a_reading_and_an_append(
     person = new_person(admin)
     issuer = new_client(admin, grants=["issue"], apis=[api])
     machine = new_client(admin, grants=["client_credentials"], apis=[api])
+    rotating = new_client(admin, grants=["issue", "refresh_token"], apis=[api], refresh="rotating")
+
+    async def issued(app: App) -> Any:
+        return ok(await inside.post("/v1/tokens", json={"subject_id": person.subject_id}, auth=app.auth), 201)
 
     async def issue() -> None:
-        ok(await inside.post("/v1/tokens", json={"subject_id": person.subject_id}, auth=issuer.auth), 201)
+        await issued(issuer)
 
     async def client_credentials() -> None:
         ok(await inside.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=machine.auth))
 
-    for write in (issue, client_credentials):
+    refresh_tokens = [(await issued(rotating))["refresh_token"]]
+    access_tokens = [(await issued(issuer))["access_token"] for _ in range(2)]
+
+    async def rotate() -> None:
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_tokens[-1]}
+        refresh_tokens.append(ok(await inside.post("/oauth/token", data=form, auth=rotating.auth))["refresh_token"])
+
+    async def revoke() -> None:
+        ok(await inside.post("/oauth/revoke", data={"token": access_tokens.pop()}, auth=issuer.auth))
+
+    for write in (issue, client_credentials, rotate, revoke):
         await write()
         statements.clear()
         await write()

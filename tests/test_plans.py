@@ -145,6 +145,7 @@ async def _read_state(connection: Connection, keys: int) -> None:
         "administrators": True,
         "rule_roles": ids("role", keys),
         "rule_ids": ids("rule", keys),
+        "sealed_key_ids": subjects,
     }
     await connection.execute(READ_STATE, parameters)
 

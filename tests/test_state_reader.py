@@ -16,6 +16,7 @@ from ledger.errors import TryAgain
 from ledger.events import Event
 from ledger.execute import Pool
 from projections.reading import Keys, read_state
+from projections.sealed_keys import store_sealed_key
 from projections.state_reader import StateReader
 from tests.builders import EXAMPLES, command, subject_registered
 from tests.conftest import Database
@@ -48,6 +49,7 @@ async def ids_by_kind(pool: Pool) -> dict[str, list[UUID]]:
         "roles": "SELECT DISTINCT role_id FROM views.roles",
         "keys": "SELECT DISTINCT key_id FROM views.keys",
         "lockouts": "SELECT DISTINCT lockout_id FROM views.lockouts",
+        "sealed_keys": "SELECT key_id FROM ledger.sealed_keys",
     }
     found = {}
     async with pool.connection() as connection:
@@ -58,6 +60,8 @@ async def ids_by_kind(pool: Pool) -> dict[str, list[UUID]]:
 
 async def test_each_reading_is_what_a_reading_of_its_own_would_have_been(pool: Pool, appender: Appender) -> None:
     await record(appender, EXAMPLES)
+    for sealed in (b"one", b"another"):
+        await store_sealed_key(pool, uuid4(), "subject", sealed)
     known = await ids_by_kind(pool)
     assert all(known.values())
     async with pool.connection() as connection:

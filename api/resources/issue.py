@@ -130,7 +130,7 @@ async def issue_on_behalf(req: Request, resp: Response, service: Service) -> Non
     """Issue a token for a subject that was authenticated elsewhere; its string is in this answer and nowhere else."""
     credentials = basic_credentials(req)
     if credentials is not None:
-        client, kept = await authenticated_client(service, credentials)
+        client, kept, _ = await authenticated_client(service, credentials)
         if "issue" not in client.grants:
             raise NotAllowed("this client may not issue tokens")
         actor = Actor("client", client.client_id, "client_secret_basic")

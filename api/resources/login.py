@@ -54,7 +54,7 @@ class Login:
             credentials = basic_credentials(req) or named
             if "client_id" in body.model_fields_set and named.client_id != credentials.client_id:
                 raise InvalidInput.of("client_id", "the client that authenticates, or none")
-            client, kept = await authenticated_client(service, credentials)
+            client, kept, _ = await authenticated_client(service, credentials)
         except NotAuthenticated:
             raise LoginRefused("wrong user name or password") from None
         proved = await check_password_of(req, service, body.username, body.password)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from falcon.asgi import Request, Response
 
-from api.asking import Asker, decide_access, judge, read_presented
+from api.asking import UNREADABLE, Asker, Presented, decide_access, judge, read_presented
 from api.body import read_form
 from api.client_authentication import authenticated_client, client_credentials
 from api.commands import carry_out, make_envelope
@@ -15,11 +15,13 @@ from api.networks import presenter_of
 from api.pages import read_then
 from api.people import check_password_of
 from api.scopes import Scope, read_scope
-from api.service import Service
+from api.service import NOBODY, Service
 from ledger.instants import rfc3339
 from ledger.log import Actor
 from ledger.states import Client
+from ledger.token_strings import MalformedToken, read
 from ledger.tokens import Grant, GrantRefused, change_family, change_token
+from projections.lookup import Found
 from projections.reading import Keys
 from projections.reference import Kept
 
@@ -41,13 +43,31 @@ class TokenEndpoint:
         if grant_type not in GRANTS:
             raise OAuthError("unsupported_grant_type", "client_credentials, refresh_token or password")
         credentials, method = await client_credentials(req, form, self._service)
-        client, kept = await authenticated_client(self._service, credentials)
+        presented = _read_refresh_token(form.get("refresh_token", "")) if grant_type == "refresh_token" else None
+        client, kept, found = await authenticated_client(
+            self._service, credentials, presented.token_id if presented else NOBODY
+        )
         if grant_type not in client.grants:
             raise OAuthError("unauthorized_client", "the client may not use this grant")
         try:
-            resp.media = await self._grant(req, form, grant_type, client, kept, method)
+            if presented is not None:
+                resp.media = await self._refresh(req, form, client, kept, method, presented, found)
+            else:
+                resp.media = await self._grant(req, form, grant_type, client, kept, method)
         except GrantRefused as error:
             raise OAuthError(error.error, "the grant is refused") from None
+
+    async def _refresh(
+        self, req: Request, form: dict[str, str], client: Client, kept: Kept, method: str, presented: Presented, found: Found
+    ) -> dict[str, Any]:
+        service = self._service
+        scope = read_scope(kept, client, form.get("scope"), form.get("resource"))
+        if "refresh_token" not in form:
+            raise OAuthError("invalid_request", "refresh_token is missing")
+        envelope = make_envelope(req, service, Actor("client", client.client_id, method), repeatable=False)
+        presenter = await presenter_of(req, service)
+        handout = await refresh_tokens(service, envelope, kept, client, presented, found, scope, presenter)
+        return token_answer(service, kept, handout)
 
     async def _grant(
         self, req: Request, form: dict[str, str], grant_type: str, client: Client, kept: Kept, method: str
@@ -55,14 +75,6 @@ class TokenEndpoint:
         service = self._service
         scope = read_scope(kept, client, form.get("scope"), form.get("resource"))
         actor = Actor("client", client.client_id, method)
-        if grant_type == "refresh_token":
-            if "refresh_token" not in form:
-                raise OAuthError("invalid_request", "refresh_token is missing")
-            envelope = make_envelope(req, service, actor, repeatable=False)
-            handout = await refresh_tokens(
-                service, envelope, client, form["refresh_token"], scope, await presenter_of(req, service)
-            )
-            return token_answer(service, kept, handout)
         if grant_type == "client_credentials":
             if client.subject_id is None:
                 raise GrantRefused("the client is no subject", "unauthorized_client")
@@ -77,6 +89,15 @@ class TokenEndpoint:
             grant = _grant_of(client, proved.subject_id, scope, with_refresh=True, proved_at=proved.position)
         envelope = make_envelope(req, service, actor, repeatable=False)
         return token_answer(service, kept, await issue_tokens(service, envelope, kept, client, grant))
+
+
+def _read_refresh_token(text: str) -> Presented:
+    """Answer what a refresh token presents; UNREADABLE for any other string."""
+    try:
+        token_id, secret = read("refresh", text)
+    except MalformedToken:
+        return UNREADABLE
+    return Presented(token_id, "refresh", secret)
 
 
 def _grant_of(client: Client, subject_id: UUID, scope: Scope, *, with_refresh: bool, proved_at: int | None = None) -> Grant:
@@ -154,9 +175,8 @@ class Revocation:
             raise OAuthError("invalid_request", "token is missing")
         service = self._service
         credentials, method = await client_credentials(req, form, service)
-        client, _ = await authenticated_client(service, credentials)
         presented = await read_presented(service, form["token"])
-        found, _ = await service.find(presented.token_id)
+        client, _, found = await authenticated_client(service, credentials, presented.token_id)
         token, secret_matches = judge(presented, found.token)
         resp.media = {"position": found.position}
         if token is None or secret_matches is False or token.client_id != client.client_id:
