@@ -61,7 +61,7 @@ def copy_as_of(
         connection = both.first
         position, recorded_at = _find(connection, moment)
         catch_up(lambda: position, both.fold, 0, piece, progress)
-        both.analyze()
+        both.finish(progress)
         drop_patiently(connection, COPY)
         with connection.transaction():
             rename(connection, NEXT, COPY)

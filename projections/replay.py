@@ -8,6 +8,7 @@ into: going_back.py, copies.py; comparing row by row with the log: verify.py.
 import contextlib
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ SET ROLE ledger_owner;
 SET TimeZone = 'UTC';
 SET jit = off;
 SET work_mem = '64MB';
+SET maintenance_work_mem = '64MB';
 SET plan_cache_mode = force_custom_plan;
 SET statement_timeout = 0;
 SET default_transaction_isolation = 'read committed';
@@ -106,9 +108,9 @@ class NoRoom(LedgerError):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a step is: `done` of `total` positions (of views, when comparing) after `seconds` of it."""
+    """How far a step is: `done` of `total` positions (of indexes or views, when these are made or compared) after `seconds`."""
 
-    step: Literal["folding", "comparing", "swapping", "archiving", "letting go"]
+    step: Literal["folding", "indexing", "comparing", "swapping", "archiving", "letting go"]
     done: int
     total: int
     seconds: float
@@ -205,7 +207,7 @@ def replay(
     with building(conninfo, free_bytes, folder) as both:
         connection = both.first
         folded = catch_up(partial(head_of, connection), both.fold, 0, piece, progress)
-        both.analyze()
+        both.finish(progress)
         rows, differences = _compare(both, folded, progress)
         swapped = put_in_place(
             connection, NEXT, partial(fold, connection, NEXT), folded, patience_seconds=patience_seconds, progress=progress
@@ -241,11 +243,17 @@ class Building:
     """The views of this release as they are made in NEXT, over two sessions: each folds its group of the views."""
 
     def __init__(
-        self, first: Connection[TupleRow], second: Connection[TupleRow], beside: ThreadPoolExecutor, archives: Archives
+        self,
+        first: Connection[TupleRow],
+        second: Connection[TupleRow],
+        beside: ThreadPoolExecutor,
+        archives: Archives,
+        indexes: Sequence[str],
     ) -> None:
         self.first = first
         self.second = second
         self._archives = archives
+        self._indexes = indexes
         self._beside = beside
 
     def together(self, one: Callable[[], T], other: Callable[[], T]) -> tuple[T, T]:
@@ -265,8 +273,19 @@ class Building:
                 partial(fold, self.second, NEXT, begin, end, GROUPS[1:], source),
             )
 
-    def analyze(self) -> None:
-        """Let the planner know what was made."""
+    def finish(self, progress: OnProgress) -> None:
+        """Make the indexes that were put off, and let the planner know what was made."""
+        began, total = time.monotonic(), len(self._indexes)
+        left = deque(self._indexes)
+
+        def make_those_left(connection: Connection[TupleRow]) -> None:
+            with contextlib.suppress(IndexError):  # no more are left
+                while True:
+                    connection.execute(left.popleft().encode())
+
+        progress(Progress("indexing", 0, total, 0.0))
+        self.together(partial(make_those_left, self.first), partial(make_those_left, self.second))
+        progress(Progress("indexing", total, total, time.monotonic() - began))
         for name in tables_of(self.first, NEXT):
             self.first.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(NEXT, name)))
 
@@ -286,7 +305,7 @@ def building(conninfo: str, free_bytes: FreeBytes, folder: Path | None) -> Itera
     ):
         for each in (connection, second):
             # Two processes at work are what a replay takes; the workers of parallel plans would be more, and decisions wait.
-            each.execute("SET max_parallel_workers_per_gather = 0")
+            each.execute("SET max_parallel_workers_per_gather = 0; SET max_parallel_maintenance_workers = 0")
         drop_patiently(connection, NEXT)
         needed, free = ROOM * _size_of(connection, LIVE), free_bytes()
         if free is None or free < needed:
@@ -294,12 +313,35 @@ def building(conninfo: str, free_bytes: FreeBytes, folder: Path | None) -> Itera
         try:
             with connection.transaction():
                 install_views(connection, NEXT)
-            yield Building(connection, second, beside, archived)
+                indexes = put_indexes_off(connection, NEXT)
+            yield Building(connection, second, beside, archived, indexes)
         except BaseException:
             # A full disk is freed at once. Whoever was killed leaves it to the next run.
             with contextlib.suppress(psycopg.Error, SwapBlocked):
                 drop_patiently(connection, NEXT)
             raise
+
+
+LATER_INDEXES: Final = """
+SELECT c.relname, pg_get_indexdef(i.indexrelid)
+FROM pg_index i
+JOIN pg_class c ON c.oid = i.indexrelid
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+WHERE c.relnamespace = to_regnamespace(%s) AND NOT i.indisunique AND a.attname <> 'position'
+ORDER BY c.relname
+"""
+
+
+def put_indexes_off(connection: Connection[TupleRow], schema: str) -> list[str]:
+    """Drop the indexes that no fold looks anything up by, and answer the statements that make them again.
+
+    Made when the rows are there they cost a third of what it costs to keep them in step. The keys stay, and what begins with a
+    position: by these folds find what leaves with an archive.
+    """
+    indexes = connection.execute(LATER_INDEXES, (schema,)).fetchall()
+    for name, _ in indexes:
+        connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(schema, name)))
+    return [definition for _, definition in indexes]
 
 
 def head_of(connection: Connection[TupleRow]) -> int:
@@ -432,7 +474,7 @@ def _fingerprint(
     if table is None:
         return None
     row = connection.execute(
-        sql.SQL("SELECT count(*), sum(hashtextextended(t::text, 0)) FROM {} AS t WHERE t.position <= %s").format(
+        sql.SQL("SELECT count(*), sum(hash_record_extended(t, 0)) FROM {} AS t WHERE t.position <= %s").format(
             sql.Identifier(schema, table.name)
         ),
         (position,),

@@ -39,6 +39,7 @@ from projections.replay import (
     head_of,
     maintenance,
     no_progress,
+    put_indexes_off,
     tables_of,
 )
 
@@ -161,6 +162,7 @@ def _scratch(connection: Connection[TupleRow]) -> Iterator[None]:
     try:
         with connection.transaction():
             install_views(connection, SCRATCH)
+            put_indexes_off(connection, SCRATCH)  # for good: rows are compared by their keys
             connection.execute(EVERY_EVENT)
             for name in tables_of(connection, SCRATCH):
                 # Nobody's to keep: it need not go through the write-ahead log, nor to a standby.

@@ -62,6 +62,19 @@ def test_the_pieces_a_log_is_folded_in_make_no_difference(installed: Database, p
     assert contents(installed, "pieces") == contents(installed)
 
 
+INDEXES = "SELECT i.indexname, replace(i.indexdef, 'views_previous.', 'views.') FROM pg_indexes i WHERE i.schemaname = %s"
+
+
+def test_a_replay_makes_the_indexes_that_were_there(installed: Database) -> None:
+    record(installed)
+    replay(installed.ledger_owner)
+
+    with maintenance(installed.ledger_owner) as connection:
+        live, previous = (dict(connection.execute(INDEXES, (schema,)).fetchall()) for schema in ("views", "views_previous"))
+    assert live == previous
+    assert "tokens_by_subject" in live
+
+
 def test_an_empty_log_is_replayed_into_empty_views(installed: Database) -> None:
     report = replay(installed.ledger_owner)
 

@@ -44,6 +44,7 @@ module.replay(sys.argv[1], piece=3, progress=tell)
 MOMENTS = {
     "before the first piece": ("folding", 0, 0),
     "in the midst of folding": ("folding", 12, 0),
+    "before the indexes": ("indexing", 0, 0),
     "while comparing": ("comparing", 5, 0),
     "before the swap": ("swapping", 0, 0),
     "in the swap, after the first renaming": ("", 0, 1),
