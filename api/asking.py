@@ -8,7 +8,7 @@ lookup itself says is current. A secret is compared here and goes no further.
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote_plus
 from uuid import UUID
 
@@ -33,8 +33,7 @@ from projections.who_could import read_subject
 NO_DIGEST: Final = bytes(32)
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(NamedTuple):
     """What a bearer string says of itself, once its form, signature and encryption were found right.
 
     `secret` is None for strings that prove themselves, by `key_ids`. The string that cannot be read presents NOBODY.
@@ -74,8 +73,7 @@ async def read_presented(service: Service, text: str) -> Presented:
         return UNREADABLE
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """A decision, the API it is about, and what it was made on."""
 
     decision: Decision

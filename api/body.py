@@ -27,6 +27,22 @@ MAX_PROBLEMS: Final = 50
 Model = TypeVar("Model", bound="Body")
 
 
+class _Events:
+    """What the server says of a request; that the sender has gone is noted in its context."""
+
+    __slots__ = ("_receive", "context")
+
+    def __init__(self, receive: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        self._receive = receive
+        self.context: Context | None = None  # until there is a request
+
+    async def next(self) -> dict[str, Any]:
+        event = await self._receive()
+        if event["type"] == "http.disconnect" and self.context is not None:
+            self.context.cut_off = True
+        return event
+
+
 class WholeRequest(Request):
     """Falcon's request, which takes for a whole body what a sender who has gone had sent of one: `context.cut_off` tells."""
 
@@ -39,14 +55,10 @@ class WholeRequest(Request):
         first_event: dict[str, Any] | None = None,
         options: RequestOptions | None = None,
     ) -> None:
-        async def noting() -> dict[str, Any]:
-            event = await receive()
-            if event["type"] == "http.disconnect":
-                self.context.cut_off = True
-            return event
-
-        super().__init__(scope, noting, first_event=first_event, options=options)
-        self._events = noting
+        # Knows nothing of the request: a request that leads to itself would be the garbage collector's to find, each of them.
+        self._events = _Events(receive)
+        super().__init__(scope, self._events.next, first_event=first_event, options=options)
+        self._events.context = self.context  # type: ignore[assignment] # of our context_type
 
     async def over(self) -> None:
         """Return when the other end has gone or the server stops. For what goes on for long, when the body was read."""
@@ -61,7 +73,7 @@ class WholeRequest(Request):
 
     async def _until_gone(self) -> None:
         while not self.context.cut_off:
-            await self._events()
+            await self._events.next()
 
 
 class Body(BaseModel):

@@ -2,7 +2,8 @@
 
 While a query is under way the keys that arrive form the next one. A key joins only a query that has not been sent, so
 every answer is read after its request arrived: an acknowledged revocation is seen by every later request, without any
-cache to be invalidated. What the rows mean is ledger/decisions.py.
+cache to be invalidated. A second query is sent beside the first when that one is late, or when a whole batch waits: otherwise
+two would only be two halves of one, at nearly twice the price. What the rows mean is ledger/decisions.py.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -23,11 +24,14 @@ from psycopg.types.numeric import Int8
 from ledger.cascade import TokenStanding
 from ledger.database import connect, is_closed
 from ledger.errors import TryAgain
+from projections.reading import as_array
 
 logger = logging.getLogger(__name__)
 
 MAX_BATCH_KEYS: Final = 64
 CONNECTIONS: Final = 2
+# As long as a query takes on a busy machine. One that takes longer holds nobody else up.
+PATIENCE_SECONDS: Final = 0.003
 MAX_WAITING: Final = 1_000
 ANSWER_SECONDS: Final = 1.0
 
@@ -81,8 +85,7 @@ class LookupFailed(TryAgain):
     code = "database_unavailable"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """The answer for one key: as of which position and instant, and the newest change of reference data up to there.
 
     `log_id` None: the log is empty.
@@ -115,6 +118,7 @@ class Lookup:
         max_batch_keys: int = MAX_BATCH_KEYS,
         max_waiting: int = MAX_WAITING,
         answer_seconds: float = ANSWER_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
         on_connected: Callable[[AsyncConnection[TupleRow]], Awaitable[None]] | None = None,
     ) -> None:
         self._conninfo = conninfo
@@ -122,18 +126,20 @@ class Lookup:
         self._max_batch_keys = max_batch_keys
         self._max_waiting = max_waiting
         self._answer_seconds = answer_seconds
+        self._patience_seconds = patience_seconds
         self._on_connected = on_connected
         self._waiting: deque[_Waiting] = deque()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._idle: deque[asyncio.Future[None]] = deque()
+        self._prompt: set[int] = set()  # the connections whose query is under way, and not late
         self._reapers: set[asyncio.Task[None]] = set()
         self.queries = 0
         self.keys = 0
 
     async def start(self) -> None:
         """Begin. Each connection is made by the first query over it, so that a database that is away is no reason to fail."""
-        self._tasks = [asyncio.create_task(self._run(), name=f"lookup-{n}") for n in range(self._connections)]
+        self._tasks = [asyncio.create_task(self._run(n), name=f"lookup-{n}") for n in range(self._connections)]
 
     async def stop(self) -> None:
         """Answer what waits, take nothing new, close."""
@@ -151,7 +157,8 @@ class Lookup:
         # A future of its own: a request that is cancelled cancels nobody else.
         waiting = _Waiting(token_id, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        self._wake()
+        if not self._prompt or len(self._waiting) >= self._max_batch_keys:
+            self._wake()
         try:
             return await waiting.found
         except asyncio.CancelledError:
@@ -166,19 +173,29 @@ class Lookup:
                 idle.set_result(None)
                 return
 
-    async def _run(self) -> None:
+    def _be_late(self, number: int) -> None:
+        self._prompt.discard(number)
+        if self._waiting:
+            self._wake()
+
+    async def _run(self, number: int) -> None:
+        loop = asyncio.get_running_loop()
         connection: AsyncConnection[TupleRow] | None = None
         while True:
             if not self._waiting:
                 if self._stopping:
                     break
-                idle = asyncio.get_running_loop().create_future()
+                idle = loop.create_future()
                 self._idle.append(idle)
                 await idle
                 continue
             # From here on nobody joins: what the query will see may be older than who comes now.
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch_keys))]
+            self._prompt.add(number)
+            late = loop.call_later(self._patience_seconds, self._be_late, number)
             connection = await self._answer(batch, connection)
+            late.cancel()
+            self._prompt.discard(number)
         if connection is not None:
             await connection.close()
 
@@ -244,7 +261,11 @@ async def look_up(
     instant: datetime | None = None,
 ) -> list[Found]:
     """Answer what the views say of these tokens, in their order, in one statement; now, or as of a position and instant."""
-    parameters = {"token_ids": token_ids, "position": None if position is None else Int8(position), "instant": instant}
+    parameters = {
+        "token_ids": as_array(token_ids),
+        "position": None if position is None else Int8(position),
+        "instant": instant,
+    }
     cursor = await connection.execute(LOOKUP, parameters, binary=True)
     found: list[Found | None] = [None] * len(token_ids)
     for at, now, reference_position, log_id, ordinal, *token in await cursor.fetchall():

@@ -166,10 +166,10 @@ async def read_state(pool: Pool, keys: Keys) -> Reading[State]:
 def as_array(ids: Sequence[UUID]) -> str:
     """Write ids as PostgreSQL writes an array.
 
-    A list takes psycopg three times as long, and an empty one has another type to it: a statement would be prepared and
+    A list takes psycopg several times as long, and an empty one has another type to it: a statement would be prepared and
     planned anew for every choice of lists that are empty.
     """
-    return f"{{{','.join(map(str, ids))}}}"
+    return f"{{{','.join([f'{one.int:032x}' for one in ids])}}}"
 
 
 ROTATED_AT: Final = """

@@ -499,10 +499,10 @@ def add_missing() -> list[str]:
             continue
         standing = standings[token]
         golden["tokens"].setdefault(token, None if standing is None else _as_json(standing._asdict()))
-        answer = _as_json(dataclasses.asdict(decide(asked, standing, everything())))
+        answer = _as_json(decide(asked, standing, everything())._asdict())
         for echoed in ("position", "instant", "semantics"):
             del answer[echoed]
-        golden["cases"][name] = {"token": token, "question": _as_json(dataclasses.asdict(asked)), "answer": answer}
+        golden["cases"][name] = {"token": token, "question": _as_json(asked._asdict()), "answer": answer}
         added.append(name)
     GOLDEN.write_text(_written(golden), encoding="utf-8")
     return added

@@ -49,6 +49,11 @@ class Proxy:
         """Hold the next answers back, one a connection: the database has given them, nobody has received them."""
         self._hold_next = answers
 
+    @property
+    def held(self) -> int:
+        """How many answers are held."""
+        return self._holding
+
     async def until_held(self, answers: int) -> None:
         """Return once so many answers are held."""
         async with self._held:

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -144,7 +143,7 @@ async def test_asked_for_a_position_of_the_past_it_answers_what_stood_then(any_d
     assert standing.token.token_status is None
     assert after.token is not None
     assert (after.token.token_status, after.token.token_status_position) == ("revoked", 3)
-    assert now == replace(after, position=3)
+    assert now == after._replace(position=3)
     assert [found.instant for found in (before, standing, after, now)] == [NOON] * 4
 
 
@@ -197,6 +196,21 @@ async def test_two_queries_are_under_way_at_once_and_no_third(proxy: Proxy) -> N
         await proxy.release()
         await asyncio.gather(*callers)
         assert (lookup.queries, lookup.keys) == (3, 10)
+
+
+async def test_a_second_query_is_sent_beside_a_prompt_one_only_when_a_whole_batch_waits(proxy: Proxy) -> None:
+    async with started(proxy.conninfo, patience_seconds=30, answer_seconds=30) as lookup:
+        proxy.hold()
+        callers = await ask(lookup, KEYS[0])
+        await proxy.until_held(1)
+        callers += await ask(lookup, *KEYS[1:64])
+        await asyncio.sleep(0.05)
+        assert proxy.held == 1
+        callers += await ask(lookup, KEYS[64])
+        await proxy.until_held(2)
+        await proxy.release()
+        await asyncio.gather(*callers)
+        assert (lookup.queries, lookup.keys) == (2, 65)
 
 
 async def test_while_one_query_is_held_up_the_other_connection_answers_everybody_else(proxy: Proxy) -> None:
