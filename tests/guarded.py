@@ -7,8 +7,6 @@ import importlib
 import logging
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,7 +26,7 @@ from flask import Flask
 from flask import request as flask_request
 from werkzeug.serving import make_server
 
-from tests.serving import NO_TLS, free_port, wait_until_answers
+from tests.serving import NO_TLS, free_port
 from token_ledger_guard import Guard, Identity, identity_of
 from token_ledger_guard.asgi import App
 
@@ -200,7 +198,7 @@ def _asgi_server(app: App, guard: Guard) -> Iterator[str]:
         thread.join()
 
 
-# ------------------------------------------------------------------------------------------------- in processes of their own
+# ---------------------------------------------------------------------------- for processes of their own: guarded_processes.py
 
 
 def of_environment(framework: str) -> WSGIApplication | App:
@@ -208,34 +206,6 @@ def of_environment(framework: str) -> WSGIApplication | App:
     arguments: dict[str, Any] = {name[6:].lower(): value for name, value in os.environ.items() if name.startswith("GUARD_")}
     guard = Guard(arguments.pop("ledger"), open_to_all=[f"GET {HEALTH}"], **arguments)
     return WSGI[framework](guard) if framework in WSGI else ASGI[framework](guard)
-
-
-@contextmanager
-def in_processes(framework: str, workers: int, environment: Mapping[str, str]) -> Iterator[str]:
-    """Serve the application with gunicorn: made before its workers are forked, as with --preload; its address."""
-    port = free_port()
-    kind = ["--worker-class", "gthread", "--threads", "4"] if framework in WSGI else ["-k", "uvicorn_worker.UvicornWorker"]
-    arguments = ["--preload", "--no-control-socket", "--log-level", "error", "--workers", str(workers), *kind]
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "--bind",
-            f"127.0.0.1:{port}",
-            *arguments,
-            f"tests.guarded:of_environment('{framework}')",
-        ],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'guard'}", **environment},
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_answers(f"{url}{HEALTH}")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
 
 
 def client(url: str) -> httpx.Client:

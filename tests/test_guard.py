@@ -8,13 +8,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
 from tests.calls import App, Person, bearer, first_party, gateway, login, new_api, new_client, new_person, ok, resource_server
-from tests.guarded import FRAMEWORKS, HEALTH, client, in_processes, running, wsgi_server
+from tests.guarded import FRAMEWORKS, HEALTH, client, running, wsgi_server
+from tests.guarded_processes import in_processes
 from tests.serving import Served, free_port
-from token_ledger_guard import Guard
+from token_ledger_guard import Guard, identity_of
 
 ROLES = {
     "reader": ["allow GET /orders/**", "deny GET /orders/hidden", "allow GET /a%20b/{id}", "allow GET /caf%C3%A9"],
@@ -167,6 +169,52 @@ def test_from_a_revocation_on_no_request_passes(
     assert front.get("/orders/7", headers=headers).status_code == 200
     ok(admin.post(f"/v1/tokens/{issued['token_id']}/revoke", json={"reason": "a test"}))
     assert front.get("/orders/7", headers=headers).status_code == 401
+
+
+# --------------------------------------------------------------------------------------------------------------- WebSockets
+
+
+def open_websocket(guard: Guard, path: str, token: str | None, *, extension: bool) -> tuple[list[dict[str, Any]], list[Any]]:
+    """Open a WebSocket as a server does, and answer what was sent to it and the scopes that the application saw."""
+    sent: list[dict[str, Any]] = []
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope)
+        await send({"type": "websocket.accept"})
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def opened() -> None:
+        headers = [] if token is None else [(b"authorization", f"Bearer {token}".encode()), (b"ledger-subject", b"root")]
+        extensions: dict[str, Any] = {"websocket.http.response": {}} if extension else {}
+        scope = {"type": "websocket", "path": path, "raw_path": path.encode(), "headers": headers, "extensions": extensions}
+        await guard.asgi(app)(scope, receive, send)
+        await guard.aclose()
+
+    anyio.run(opened)
+    return sent, seen
+
+
+def test_a_websocket_is_judged_when_it_is_opened(world: World) -> None:
+    sent, (scope,) = open_websocket(world.guard(), "/orders/7", world.token, extension=True)
+    assert sent == [{"type": "websocket.accept"}]
+    assert identity_of(scope).subject_id == world.person.subject_id
+    assert [name for name, _ in scope["headers"]] == [b"authorization"]
+    for path, token, status in (("/orders/hidden", world.token, 403), ("/orders/7", None, 401), ("/orders/7", "x", 401)):
+        (start, body), seen = open_websocket(world.guard(), path, token, extension=True)
+        assert (start["type"], start["status"], seen) == ("websocket.http.response.start", status, [])
+        assert body["type"] == "websocket.http.response.body"
+        assert open_websocket(world.guard(), path, token, extension=False) == ([{"type": "websocket.close", "code": 1008}], [])
+
+
+def test_what_is_neither_http_nor_a_websocket_is_not_let_through(world: World) -> None:
+    with pytest.raises(ValueError, match="cannot be guarded"):
+        anyio.run(world.guard().asgi(None), {"type": "webtransport"}, None, None)  # type: ignore[arg-type]
 
 
 # --------------------------------------------------------------------------------------------------------- spoofed headers

@@ -19,7 +19,8 @@ from ledger.events import EVENT_TYPES
 from ledger.jose import SigningKey
 from tests.between import Between, between
 from tests.calls import App, bearer, login, new_api, new_client, new_person, ok, unique
-from tests.guarded import client, in_processes
+from tests.guarded import client
+from tests.guarded_processes import in_processes
 from tests.serving import NO_TLS, Served
 from tests.test_cascade import EVENTS, EXPECTED, Subject
 from token_ledger_guard import Guard, Identity
@@ -220,6 +221,7 @@ def test_with_the_feed_alone_held_up_the_ledger_is_asked_about_each_request(way:
         assert isinstance(decide(guard, subject.text), Identity)
         subject.manage(f"/v1/tokens/{subject.token_id}/revoke")
         assert decide(guard, subject.text) == INVALID_TOKEN
+        assert len(guard._following.kept) == 0  # type: ignore[union-attr] # whatever the feed tells first, it is no more
         way.go_on()
         until(lambda: (guard.staleness_seconds() or 0.0) < 0.5, "the feed is not heard again")
 
@@ -376,7 +378,7 @@ def test_nothing_is_kept_before_the_feed_is_heard_and_nothing_counts_before_it_i
     assert kept.find(b"1") is None
     kept.prove(answer(11), at())
     assert kept.find(b"1") is None  # 11 is unheard
-    assert kept.hear(session, event(11))
+    kept.hear(session, event(11))
     assert kept.find(b"1") is not None
 
 
@@ -404,12 +406,12 @@ def test_a_proof_counts_from_when_it_was_asked_for(kept: Kept) -> None:
 def test_a_yes_that_was_given_before_something_was_taken_away_is_not_kept(kept: Kept) -> None:
     session = begin(kept)
     kept.prove(answer(10), at())
-    assert kept.hear(session, event(11, "token_revoked", subject_id="ann"))
+    kept.hear(session, event(11, "token_revoked", subject_id="ann"))
     kept.keep(b"1", answer(10), at())
     assert kept.find(b"1") is None
     kept.keep(b"1", answer(11), at())
     assert kept.find(b"1") is not None
-    assert kept.hear(session, event(12))
+    kept.hear(session, event(12))
     kept.keep(b"2", answer(11), at())
     assert kept.find(b"2") is not None
 
@@ -418,10 +420,10 @@ def test_a_yes_that_is_newer_than_what_is_heard_is_kept_and_taken_by_what_comes_
     session = begin(kept)
     kept.keep(b"1", answer(12), at())
     kept.prove(answer(12), at())
-    assert kept.hear(session, event(11))
-    assert kept.hear(session, event(12))
+    kept.hear(session, event(11))
+    kept.hear(session, event(12))
     assert kept.find(b"1") is not None
-    assert kept.hear(session, event(13, "family_revoked", subject_id="ann"))
+    kept.hear(session, event(13, "family_revoked", subject_id="ann"))
     assert kept.find(b"1") is None
 
 
@@ -431,7 +433,7 @@ def test_what_is_of_more_than_one_or_not_known_takes_everything(kept: Kept, kind
     kept.prove(answer(10), at())
     for key, who in ((b"1", "ann"), (b"2", "bob")):
         kept.keep(key, answer(10, who), at())
-    assert kept.hear(session, event(11, kind, subject_id="ann"))
+    kept.hear(session, event(11, kind, subject_id="ann"))
     assert (kept.find(b"1"), kept.find(b"2"), len(kept)) == (None, None, 0)
 
 
@@ -439,12 +441,11 @@ def test_a_hole_in_the_feed_ends_what_is_known(kept: Kept) -> None:
     session = begin(kept)
     kept.prove(answer(10), at())
     kept.keep(b"1", answer(10), at())
-    assert kept.hear(session, event(9, "never_heard_of"))  # told again
+    kept.hear(session, event(9, "never_heard_of"))  # told again
     assert kept.find(b"1") is not None
-    assert not kept.hear(session, event(12))
+    kept.hear(session, event(12))
     assert kept.find(b"1") is None
     assert not kept.is_heard(session)
-    assert not kept.hear(session, event(11))
 
 
 @pytest.mark.parametrize("other", [Basis("another log", 1), Basis("log", 2)])

@@ -38,6 +38,7 @@ KEYS_WANTED_SECONDS: Final = 5.0
 USED_OF_A_LIFE: Final = 0.8
 # Within the bound on staleness: two of them may fail.
 PROOFS: Final = 4
+CONNECTIONS: Final = 2  # one a thread
 # Nobody's token: what is asked for is the position of the answer.
 NOBODY: Final = Question("-", "GET", "/")
 
@@ -59,6 +60,7 @@ class Following:
 
     def begin_anew(self) -> None:
         """Know nothing: for the child of a fork, which has none of its parent's threads."""
+        self._ledger.begin_anew()
         self._lock = threading.Lock()
         self._follower: _Follower | None = None
         self._keys = Keys(self._issuer, self._audience)
@@ -80,6 +82,7 @@ class Following:
             if self._follower is not None:
                 self._follower.stop()
                 self._follower = None
+                self._ledger.close()
 
     def refuse(self, token: str) -> bool:
         """Say whether a token is certainly not good here."""
@@ -136,7 +139,9 @@ class _Follower:
                         if said:
                             logger.warning("the feed is heard again")
                             said = ""
-                        if self._stopped.is_set() or (event is not None and not self._kept.hear(session, event)):
+                        if event is not None:
+                            self._kept.hear(session, event)
+                        if self._stopped.is_set() or not self._kept.is_heard(session):
                             break
                         after = cursor or after
             except FeedGone:

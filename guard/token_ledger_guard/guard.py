@@ -77,8 +77,16 @@ class Guard:
         if audience is not None:
             from token_ledger_guard import following  # needs PyJWT, which a guard that only asks does not
 
+            # Connections of its own: what proves that yeses count does not wait behind those who ask because none does.
             self._following = following.Following(
-                self._ledger,
+                Ledger(
+                    ledger,
+                    client,
+                    secret,
+                    timeout_seconds=timeout_seconds,
+                    max_connections=following.CONNECTIONS,
+                    tls=tls,
+                ),
                 issuer=issuer or ledger,
                 audience=audience,
                 max_kept=max_kept,
@@ -160,10 +168,10 @@ class Guard:
         if not self._answers:
             self._answers = True
             logger.warning("the ledger answers again")
-        if answer.identity is None:
-            return INVALID_TOKEN
-        if not answer.allowed and self._decides == "ledger":
-            return FORBIDDEN
+        if answer.identity is None or (not answer.allowed and self._decides == "ledger"):
+            if self._following is not None:
+                self._following.kept.drop(self._key(question))  # of which the feed has not told yet
+            return INVALID_TOKEN if answer.identity is None else FORBIDDEN
         if self._following is not None:
             self._following.kept.keep(self._key(question), answer, asked_at)
         return answer.identity

@@ -107,6 +107,11 @@ class Kept:
             while len(self._yeses) > self._max_kept:
                 self._drop(next(iter(self._yeses)))
 
+    def drop(self, key: bytes) -> None:
+        """Keep this yes no longer: the ledger has said no."""
+        with self._lock:
+            self._drop(key)
+
     def prove(self, answer: Answer, asked_at: float) -> None:
         """Take it that nothing which was acknowledged at `asked_at` is above the position of the answer."""
         with self._lock:
@@ -130,23 +135,20 @@ class Kept:
             if session == self._session:
                 self._listening = listening
 
-    def hear(self, session: int, event: Mapping[str, Any]) -> bool:
-        """Hear an event. False where the session is over, or is ended by it because there is a hole before it."""
+    def hear(self, session: int, event: Mapping[str, Any]) -> None:
+        """Hear an event of this session, which is over if there is a hole before it."""
         position, kind = event["position"], event["type"]
         with self._lock:
-            if session != self._session:
-                return False
-            if position <= self._heard:
-                return True
+            if session != self._session or position <= self._heard:
+                return
             if position != self._heard + 1:
                 self._forget()
-                return False
+                return
             if kind not in HARMLESS:
                 self._take_away(event["payload"].get("subject_id") if kind in OF_ONE_SUBJECT else None)
                 self._floor = position
             self._heard = position
             self._settle()
-            return True
 
     def is_heard(self, session: int) -> bool:
         """Say whether the session goes on."""

@@ -15,6 +15,7 @@ from tests.acceptance import (
     feeding,
     fresh_clone,
     gateways,
+    guarding,
     guessing,
     importing,
     killing,
@@ -65,5 +66,6 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
         "authzen": authzen.run,
         "import": importing.run,
         "gateways": gateways.run,
+        "guard": guarding.run,
     },
 }
