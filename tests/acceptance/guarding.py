@@ -217,11 +217,11 @@ async def _asked_while_cut_off(world: _World, url: str, hold_up: Any, go_on: Any
     finally:
         ended.set()
         await asyncio.gather(*hammers)
-    passed = [one.began - cut_at for all_of_one in asked for one in all_of_one if one.status == 200 and one.began < free_at]
+    passed = [one.began - cut_at for all_of_one in asked for one in all_of_one if one.status == 200 and one.ended < free_at]
     wrong = []
     if max(passed) > BOUND_SECONDS:
         wrong.append(f"cut off: one passed {max(passed):.2f} s after")
-    if any(one.status == 200 and one.began > free_at for one in asked[0]):
+    if any(one.status == 200 and one.ended > free_at for one in asked[0]):
         wrong.append("cut off: the revoked token passed when the ledger was there again")
     refused = sum(_counted(one, 503) for one in asked)
     figure = (
