@@ -27,14 +27,14 @@ class Request:
     reason: str = ""
     contains: str = ""
 
-    def line(self, number: int, host: str) -> str:
-        """Answer the line of load.lua for it."""
+    def written(self, number: int, host: str) -> bytes:
+        """Answer it as load.lua reads it."""
         headers = {"Host": host, "X-Request-Id": str(number), **self.headers}
         if self.body:
             headers["Content-Length"] = str(len(self.body.encode()))
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         sent = f"{self.method} {self.path} HTTP/1.1\r\n{head}\r\n{self.body}".encode()
-        return f"{self.status}\t{self.reason}\t{self.contains}\t{sent.hex()}\n"
+        return f"{self.status}\t{self.reason}\t{self.contains}\t{len(sent)}\n".encode() + sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def find_wrk() -> str:
 def write_requests(file: Path, url: str, requests: Sequence[Request]) -> Path:
     """Write the requests for `run_load`."""
     host = url.partition("://")[2]
-    file.write_text("".join(request.line(number, host) for number, request in enumerate(requests, start=1)))
+    file.write_bytes(b"".join(request.written(number, host) for number, request in enumerate(requests, start=1)))
     return file
 
 
