@@ -11,6 +11,7 @@ from ledger.errors import InvalidInput
 from ledger.openapi import By, Proposal, propose
 from ledger.paths import Matcher, Template
 from ledger.rules import Rule
+from tests.contract import DOCUMENT
 
 NEEDS_READ: dict[str, Any] = {"security": [{"oauth": ["read"]}]}
 NEEDS_WRITE: dict[str, Any] = {"security": [{"oauth": ["write"]}]}
@@ -351,6 +352,19 @@ def test_too_many_operations_are_refused() -> None:
 @pytest.mark.parametrize("value", [None, [], "openapi: 3.0.0", 7])
 def test_what_is_no_object_is_no_document(value: object) -> None:
     assert problems(value)[0][0] == ""
+
+
+# ----------------------------------------------------------------------------------------------------------- our own
+
+
+@pytest.mark.parametrize("by", ["scopes", "tags", "operations"])
+def test_our_own_document_is_read_whole(by: By) -> None:
+    proposal = propose(DOCUMENT, by)
+    public = {about for kind, about in found(proposal) if kind == "public"}
+    assert {kind for kind, _ in found(proposal)} <= {"public", "also_opens"}
+    assert public >= {"POST /login", "GET /openapi.json", "GET /healthz"}
+    documented = {f"{method.upper()} {path}" for path, item in DOCUMENT["paths"].items() for method in item}
+    assert {str(operation) for operation in proposal.operations} | public == documented
 
 
 # ------------------------------------------------------------------------------------------------------- any document
