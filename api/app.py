@@ -5,6 +5,7 @@ import contextlib
 import gc
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from falcon.asgi import App, Request, Response
 
@@ -118,6 +119,8 @@ ROUTES: Final = (
     Route("/v1/feed", feed.FeedOfEvents),
     Route("/.well-known/oauth-authorization-server", wellknown.Metadata),
     Route("/.well-known/authzen-configuration", wellknown.DecisionPoint),
+    Route("/.well-known/oauth-protected-resource", wellknown.ProtectedResource),
+    Route("/.well-known/oauth-protected-resource/{name}", wellknown.ProtectedResource, "one"),
     Route("/.well-known/jwks.json", wellknown.PublicKeys),
     Route("/healthz", wellknown.Health),
     Route("/readyz", wellknown.Health, "ready"),
@@ -148,7 +151,7 @@ def make_app(service: Service) -> App[Request, Response]:
 
     app: App[Request, Response] = App(request_type=WholeRequest)
     app.add_middleware(Lifespan(start, stop))
-    app.add_middleware(RequestContext(service.requests))
+    app.add_middleware(RequestContext(service.requests, service.settings.issuer_url()))
     # A path with a trailing slash is another path, for us as for the paths we decide on.
     app.req_options.strip_url_path_trailing_slash = False
     app.req_options.keep_blank_qs_values = True
@@ -158,5 +161,11 @@ def make_app(service: Service) -> App[Request, Response]:
     for route in ROUTES:
         resource = resources.setdefault(route.resource, route.resource(service))
         app.add_route(route.path, resource, suffix=route.suffix)
+    # An issuer with a path has its metadata there besides: RFC 8414 section 3.1, RFC 9728 section 3.1, AuthZEN 1.0 section 9.
+    path = urlsplit(service.settings.issuer_url()).path.rstrip("/")
+    if path:
+        app.add_route(f"/.well-known/oauth-authorization-server{path}", resources[wellknown.Metadata])
+        app.add_route(f"/.well-known/oauth-protected-resource{path}", resources[wellknown.ProtectedResource])
+        app.add_route(f"/.well-known/authzen-configuration{path}", resources[wellknown.DecisionPoint])
     resources[description.Description].describe(ROUTES)
     return app

@@ -8,15 +8,16 @@ from ledger.identifiers import uuid7
 
 
 class Context:
-    """`req.context`: the ids of the request, its body once it was read, whether the sender went before it was whole, and when
-    it began, by the process's own clock."""
+    """`req.context`: the ids of the request, its body once it was read, whether the sender went before it was whole, when it
+    began, by the process's own clock, and the issuer, which is the identifier of the management API."""
 
-    __slots__ = ("_correlation_id", "_request_id", "began", "body", "cut_off")
+    __slots__ = ("_correlation_id", "_request_id", "began", "body", "cut_off", "issuer")
 
     def __init__(self) -> None:
         self.began = time.perf_counter()
         self.body: bytes | None = None
         self.cut_off = False
+        self.issuer: str | None = None
         self._request_id: UUID | None = None
         self._correlation_id: UUID | None = None
 

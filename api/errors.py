@@ -198,8 +198,8 @@ def _challenge(req: Request, status: int) -> str | None:
     if tried == "basic" or req.path.startswith(("/oauth/", "/access/")):
         return f'Basic realm="{REALM}"' if status == 401 else None
     if status == 403:
-        return bearer_challenge("insufficient_scope")
-    return bearer_challenge("invalid_token" if tried == "bearer" else "no_token")
+        return bearer_challenge("insufficient_scope", req.context.issuer)
+    return bearer_challenge("invalid_token" if tried == "bearer" else "no_token", req.context.issuer)
 
 
 async def _http_error(req: Request, resp: Response, error: falcon.HTTPError, _params: dict[str, Any]) -> None:

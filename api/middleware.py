@@ -26,10 +26,12 @@ _REQUEST_ID: Final = re.compile(r"[!-~](?:[ -~]{0,126}[!-~])?", re.ASCII)
 class RequestContext:
     """Gives each request its ids, refuses what is too large, and counts what was answered."""
 
-    def __init__(self, counts: RequestCounts) -> None:
+    def __init__(self, counts: RequestCounts, issuer: str) -> None:
         self._counts = counts
+        self._issuer = issuer
 
     async def process_request(self, req: Request, resp: Response) -> None:
+        req.context.issuer = self._issuer
         req.context.correlate(req.get_header("X-Correlation-Id"))
         scope = req.scope
         if sum(map(len, chain.from_iterable(scope["headers"]))) > MAX_HEADER_BYTES:

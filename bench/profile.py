@@ -86,7 +86,7 @@ async def measure(
     plain: App[Request, Response] = App()
     plain.add_route("/gateway/nginx", Hello())
     middle: App[Request, Response] = App(request_type=WholeRequest)
-    middle.add_middleware(RequestContext(RequestCounts()))
+    middle.add_middleware(RequestContext(RequestCounts(), "http://127.0.0.1"))
     middle.add_route("/gateway/nginx", Hello())
     opaque = ledger.gateway(known["opaque"])
     rows: list[tuple[str, Callable[[], Iterator[Callable[[], Awaitable[Any]]]]]] = [

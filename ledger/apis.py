@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 from ledger.builtin import LEDGER_API, ROLE_NAMES
@@ -154,6 +155,21 @@ def _changeable(state: State, api_id: UUID) -> Api:
     if api_id == LEDGER_API:
         raise BuiltIn("the API that manages the ledger")
     return api
+
+
+def resource_of(api: Api, issuer: str) -> str | None:
+    """Answer the resource identifier of an API (RFC 9728 section 1.2): its audience where that is a URL, and None where it is
+    a name. The ledger's own API is where its issuer is."""
+    if api.api_id == LEDGER_API:
+        return issuer
+    return api.audience if api.audience.startswith(("https://", "http://")) else None
+
+
+def well_known(identifier: str, name: str) -> str:
+    """Answer the URL of the metadata of an issuer or a resource: the name between host and path (RFC 8414 section 3.1, RFC
+    9728 section 3.1)."""
+    parts = urlsplit(identifier)
+    return urlunsplit(parts._replace(path=f"/.well-known/{name}{parts.path.rstrip('/')}"))
 
 
 def _checked_audience(audience: str) -> str:

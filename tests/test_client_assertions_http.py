@@ -260,4 +260,7 @@ def test_an_operator_gives_no_client_other_keys(http: httpx.Client, admin: httpx
     with nothing_recorded(http):
         answer = http.post(f"/v1/clients/{robot.app.name}/keys", json={"jwks": robot.jwks}, headers=headers)
     refused(answer, 403, "not_allowed")
-    assert answer.headers["www-authenticate"] == 'Bearer realm="token-ledger", error="insufficient_scope"'
+    assert answer.headers["www-authenticate"] == (
+        'Bearer realm="token-ledger", error="insufficient_scope",'
+        f' resource_metadata="{robot.issuer}/.well-known/oauth-protected-resource"'
+    )

@@ -152,7 +152,9 @@ def test_whoever_may_not_issue_is_refused(http: httpx.Client, admin: httpx.Clien
         assert wrong.headers["www-authenticate"] == 'Basic realm="token-ledger"'
         nobody = http.post("/v1/tokens", json=body)
         refused(nobody, 401, "not_authenticated")
-        assert nobody.headers["www-authenticate"] == 'Bearer realm="token-ledger"'
+        assert nobody.headers["www-authenticate"] == (
+            f'Bearer realm="token-ledger", resource_metadata="{http.base_url}/.well-known/oauth-protected-resource"'
+        )
         refused(http.post("/v1/tokens", json=body, headers=bearer(operator["access_token"])), 403, "not_allowed")
 
 

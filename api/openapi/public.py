@@ -6,10 +6,20 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.openapi.operations import Answer, Operation, json_of, query
 from api.openapi.shapes import INSTANT, POSITION, TEXT, Schema, list_of, thing
+from ledger.errors import UnknownApi
 
 URI: Final[Schema] = {"type": "string", "format": "uri"}
 HTML: Final[Schema] = {"type": "string", "description": "A page that needs nothing besides."}
 POLICY: Final = {"Content-Security-Policy": TEXT}
+
+RESOURCE: Final = thing(
+    {
+        "resource": URI,
+        "authorization_servers": list_of(URI),
+        "bearer_methods_supported": list_of(TEXT),
+        "scopes_supported": list_of(TEXT),
+    }
+)
 
 OPERATIONS: Final = {
     ("GET", "/.well-known/oauth-authorization-server"): Operation(
@@ -46,6 +56,10 @@ OPERATIONS: Final = {
             )
         },
         database=False,
+    ),
+    ("GET", "/.well-known/oauth-protected-resource"): Operation("anyone", {200: json_of(RESOURCE)}, database=False),
+    ("GET", "/.well-known/oauth-protected-resource/{name}"): Operation(
+        "anyone", {200: json_of(RESOURCE)}, refuses=(UnknownApi,)
     ),
     ("GET", "/.well-known/jwks.json"): Operation(
         "anyone",

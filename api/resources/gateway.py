@@ -11,10 +11,10 @@ import falcon
 from falcon.asgi import Request, Response
 
 from api.asking import Asker, bearer_of, credentials_of_secret, decide_access
-from api.challenges import bearer_challenge
+from api.challenges import RefusedToken, bearer_challenge
 from api.errors import NoDecision
 from api.service import Service
-from ledger.apis import passes_without_token
+from ledger.apis import passes_without_token, resource_of
 from ledger.errors import InvalidInput, NotAllowed, NotAuthenticated
 
 # Envoy asks for what it was asked for, behind this.
@@ -99,12 +99,11 @@ async def _answer(service: Service, req: Request, resp: Response, found: Mapping
         resp.set_header("Ledger-Token-Id", str(standing.token_id))
     elif passes_without_token(answered.kept.apis[answered.api_id], method, target, decision.instant):
         resp.set_header("Ledger-Reason", PREFLIGHT)
-    elif decision.token_stands:
-        resp.status = falcon.HTTP_403
-        resp.set_header("WWW-Authenticate", bearer_challenge("insufficient_scope"))
     else:
-        resp.status = falcon.HTTP_401
-        resp.set_header("WWW-Authenticate", bearer_challenge("invalid_token" if token else "no_token"))
+        resp.status = falcon.HTTP_403 if decision.token_stands else falcon.HTTP_401
+        refused: RefusedToken = "insufficient_scope" if decision.token_stands else "invalid_token" if token else "no_token"
+        resource = resource_of(answered.kept.apis[answered.api_id], req.context.issuer)
+        resp.set_header("WWW-Authenticate", bearer_challenge(refused, resource))
 
 
 def _read(req: Request, names: Mapping[bytes, str]) -> dict[bytes, str]:

@@ -1,9 +1,13 @@
 """What anybody may know: metadata (RFC 8414, AuthZEN 1.0), the public keys (RFC 7517), whether the service is up."""
 
+from typing import Any
+
 import falcon
 from falcon.asgi import Request, Response
 
 from api.service import NOBODY, Service
+from ledger.apis import api_id_of, resource_of
+from ledger.errors import UnknownApi
 from ledger.instants import rfc3339
 from ledger.jose import CLIENT_ALGORITHMS, read_public_keys
 from ledger.keys import is_published
@@ -57,6 +61,38 @@ class DecisionPoint:
     async def on_get(self, _req: Request, resp: Response) -> None:
         """Answer the metadata."""
         resp.media = self._metadata
+
+
+class ProtectedResource:
+    """GET /.well-known/oauth-protected-resource: of the management API, and below it of an API by its name (RFC 9728).
+
+    An API whose audience is its URL has metadata, for its gateway to pass on from the place that belongs to that URL.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._issuer = service.settings.issuer_url()
+
+    async def on_get(self, _req: Request, resp: Response) -> None:
+        """Answer the metadata of the management API."""
+        resp.media = self._metadata(self._issuer)
+
+    async def on_get_one(self, _req: Request, resp: Response, name: str) -> None:
+        """Answer the metadata of an API. UnknownApi, also for one whose audience is no URL."""
+        _, kept = await self._service.find(NOBODY)
+        api = kept.apis.get(api_id_of(name))
+        resource = None if api is None else resource_of(api, self._issuer)
+        if resource is None:
+            raise UnknownApi(name)
+        resp.media = self._metadata(resource)
+
+    def _metadata(self, resource: str) -> dict[str, Any]:
+        return {
+            "resource": resource,
+            "authorization_servers": [self._issuer],
+            "bearer_methods_supported": ["header"],
+            "scopes_supported": ["direct"],
+        }
 
 
 class PublicKeys:

@@ -8,6 +8,7 @@ from tests.acceptance import (
     authzen,
     blast_radius,
     checker,
+    clients,
     combinations,
     corpus,
     cost_of_the_past,
@@ -63,6 +64,7 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
     },
     "standards": {
         "oauth": oauth.run,
+        "clients": clients.run,
         "authzen": authzen.run,
         "import": importing.run,
         "gateways": gateways.run,
