@@ -40,7 +40,7 @@ def test_the_bench_answers_each_line_with_its_floors_and_no_wrong_answer() -> No
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert ended.returncode == 0, ended.stderr
     facts, *lines = map(json.loads, ended.stdout.splitlines())
@@ -72,7 +72,7 @@ def test_growth_paths_and_memory_are_measured_and_no_answer_is_wrong() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=300,
     )
     assert ended.returncode == 0, ended.stderr
     _, *lines = map(json.loads, ended.stdout.splitlines())
