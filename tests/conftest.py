@@ -40,6 +40,7 @@ from ledger.appender import Appender
 from ledger.database import connect, service_conninfo
 from ledger.embedded import EmbeddedPostgres
 from projections.install import install
+from tests import contract
 from tests.clock import Clock as Clock
 from tests.clock import put_clock
 from tests.postgres import create_database, drop_database, postgres_servers, running_server
@@ -226,3 +227,45 @@ def admin(ledger_server: Served) -> Iterator[httpx.Client]:
 def each_worker(ledger_server: Served) -> Iterator[list[httpx.Client]]:
     with ledger_server.each_worker() as clients:
         yield clients
+
+
+# ------------------------------------------------------------------------------------------- what the API is said to answer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _as_described() -> Iterator[None]:
+    """Hold every answer of a server against the description of the API."""
+    with contract.watch():
+        yield
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """For runs of the whole suite: whatever is described occurs in some test, or the run fails."""
+    parser.addoption("--all-described", action="store_true", dest="all_described", help="fail where an answer never occurred")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what occurred in a process that shared the tests."""
+    occurred = getattr(node, "workeroutput", {}).get("occurred")
+    if occurred is not None:
+        contract.occurred.take(occurred)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Give what occurred; with --all-described fail a run in which something that is described did not."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["occurred"] = contract.occurred.give()
+    elif exitstatus == 0 and config.getoption("all_described") and contract.occurred.missing():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
+    """Say what did not occur."""
+    if config.getoption("all_described"):
+        missing = contract.occurred.missing()
+        terminalreporter.section(f"described, and in no test: {len(missing)}")
+        for line in missing:
+            terminalreporter.write_line(line)

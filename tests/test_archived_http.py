@@ -247,6 +247,25 @@ def test_a_feed_from_the_beginning_is_refused_and_one_from_now_goes_on(auditor: 
     assert ok(auditor.get("/v1/feed", params={"after": "now", "wait": "0"}))["events"] == []
 
 
+def test_questions_about_before_are_refused_however_they_are_asked(
+    auditor: httpx.Client, http: httpx.Client, archived: Archived
+) -> None:
+    of = {
+        "token_id": archived.old["token_id"],
+        "api": "ledger",
+        "method": "GET",
+        "path": "/v1/me",
+        "as_of": str(archived.before),
+    }
+    for path in ("/v1/audit/decision", "/v1/audit/explain"):
+        refused(auditor.get(path, params=of), 410, "partition_archived")
+    refused(auditor.get("/v1/audit/changes", params={"from": "1"}), 410, "partition_archived")
+    asked = question(archived.old["access_token"], as_of=archived.before)
+    assert http.post("/access/v1/evaluations", json={"evaluations": [asked]}, auth=archived.asker.auth).status_code == 410
+    body = {"actor_id": archived.ann.subject_id, "as_of_position": archived.after, "plan_id": archived.plan["plan_id"]}
+    refused(auditor.post("/v1/audit/blast-radius", json=body), 410, "partition_archived")
+
+
 def test_the_archive_is_in_the_audit_log(auditor: httpx.Client, archived: Archived) -> None:
     events = ok(auditor.get("/v1/audit/events", params={"type": "partition_archived"}))["events"]
     assert events[0]["payload"]["to_position"] == archived.edge

@@ -10,10 +10,8 @@ from api.resources.gateway import PREFLIGHT
 from ledger.decisions import REASONS
 from ledger.errors import InvalidInput, IsArchived, NotAllowed
 
+
 # Members that AuthZEN does not know are allowed, and not looked at.
-_SOME: Final[Schema] = {"type": "object"}
-
-
 def _entity(**members: Schema) -> Schema:
     return {"type": "object", "properties": members, "required": list(members)}
 
@@ -36,8 +34,9 @@ QUESTION: Final[Schema] = {"type": "object", "properties": _PARTS, "required": [
 BATCH: Final[Schema] = {
     "type": "object",
     "properties": {
-        **_PARTS,
-        "evaluations": {"type": "array", "items": _SOME, "maxItems": MAX_EVALUATIONS},
+        # The default of each item, and what is wrong with an item is said in its own answer.
+        **{name: {} for name in ("subject", "action", "resource", "context")},
+        "evaluations": {"type": "array", "items": {}, "maxItems": MAX_EVALUATIONS},
         "options": {"type": "object", "properties": {"evaluations_semantic": one_of(SEMANTICS_OF_BATCH)}},
     },
 }
@@ -54,12 +53,13 @@ INCOMPLETE: Final = thing(
 )
 
 _DECIDED: Final = {"Ledger-Reason": one_of((*REASONS, PREFLIGHT)), "Ledger-Position": {"type": "string", "pattern": "^[0-9]+$"}}
+EMPTY: Final = {"text/plain": TEXT | {"maxLength": 0}}
 _DECISION: Final = {
     200: Answer(
         "May pass. `Ledger-Subject`, `Ledger-Client` and `Ledger-Token-Id` say who it is, but of a preflight.", {}, _DECIDED
     ),
-    401: Answer("No token that stands, with `Ledger-Reason`.", {}, {"WWW-Authenticate": TEXT}),
-    403: Answer("It may not, with `Ledger-Reason`.", {}, {"WWW-Authenticate": TEXT}),
+    401: Answer("No token that stands, with `Ledger-Reason`.", EMPTY, {"WWW-Authenticate": TEXT}),
+    403: Answer("It may not, with `Ledger-Reason`.", EMPTY, {"WWW-Authenticate": TEXT}),
 }
 
 
@@ -79,7 +79,7 @@ OPERATIONS: Final = {
     ),
     ("GET", "/gateway/nginx"): Operation(
         "gateway",
-        _DECISION | {403: Answer("It may not, with `Ledger-Reason`.")},
+        _DECISION | {403: Answer("It may not, with `Ledger-Reason`.", EMPTY)},
         headers={"X-Original-Method": TEXT, "X-Original-URI": TEXT, "Authorization": TEXT},
         needed_headers=("X-Original-Method", "X-Original-URI"),
         refuses=(InvalidInput, NotAllowed),

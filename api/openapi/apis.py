@@ -110,7 +110,7 @@ OPERATIONS: Final = {
         refuses=(UnknownApi, UnknownRole),
     ),
     ("DELETE", ONE_ROLE): Operation(
-        "bearer", {200: json_of(thing(_OF_ROLE))}, refuses=(UnknownApi, UnknownRole, BuiltIn), repeatable=True
+        "bearer", {200: json_of(thing(_OF_ROLE))}, refuses=(UnknownApi, UnknownRole, BuiltIn), repeatable=True, found_first=True
     ),
     ("GET", f"{ONE_ROLE}/rules"): Operation(
         "bearer",

@@ -11,7 +11,6 @@ from pydantic.json_schema import models_json_schema
 from api.body import MAX_BODY_BYTES
 from api.errors import (
     OAUTH_ERRORS,
-    BadRequest,
     NoDecision,
     NoSuchEndpoint,
     PayloadTooLarge,
@@ -198,15 +197,17 @@ def refusals(path: str, operation: Operation) -> dict[int, list[str]]:
     if operation.has_body or operation.query is not None or operation.repeatable:
         kinds.append(InvalidInput)
     if operation.has_body:
-        kinds += [UnsupportedMediaType, BadRequest]
+        kinds.append(UnsupportedMediaType)
     # A gateway that hands answers on to its client is not told so: NoDecision.
     if WHO[operation.who] != [{}] and NoDecision not in kinds:
         kinds.append(NotAuthenticated)
     if operation.who == "bearer":
         kinds.append(NotAllowed)
+    if operation.repeatable and not operation.found_first:
+        kinds.append(IsArchived)  # what the first request did
     if operation.repeatable and operation.has_body:
         kinds.append(IdempotencyKeyReused)
-    if _in_path(path):
+    if _in_path(path) and operation.who != "gateway":
         kinds.append(NoSuchEndpoint)
     if operation.database:
         kinds += [kind for kind in error_tree() if issubclass(kind, TryAgain) and status_of_kind(kind) == 503]

@@ -50,6 +50,7 @@ class Operation:
 
     `database`: whether it needs the database, and so can be 503. `headers`: parameters in headers, those in `needed_headers`
     needed. `form`: of application/x-www-form-urlencoded. `json_body`: the schema of a body that is no model of ours.
+    `found_first`: what it is about is looked for before its Idempotency-Key is, so that nothing is repeated of what has gone.
     """
 
     who: Who
@@ -64,6 +65,7 @@ class Operation:
     needed_headers: tuple[str, ...] = ()
     refuses: tuple[type[LedgerError], ...] = ()
     repeatable: bool = False
+    found_first: bool = False
     database: bool = True
 
     @property

@@ -67,7 +67,7 @@ OPERATIONS: Final = {
         "bearer",
         {201: json_of(thing({"subject_id": ID, "position": POSITION}), "Registered.", Location=TEXT)},
         body=NewSubject,
-        refuses=(NameIsTaken,),
+        refuses=(NameIsTaken, NotAPerson),
         repeatable=True,
     ),
     ("GET", "/v1/subjects"): Operation(
@@ -83,7 +83,7 @@ OPERATIONS: Final = {
         "bearer",
         {200: DONE},
         body=Profile,
-        refuses=(UnknownSubject, SubjectIsErased, NameIsTaken),
+        refuses=(UnknownSubject, SubjectIsErased, NameIsTaken, NotAPerson),
         repeatable=True,
     ),
     ("PUT", f"{ONE}/password"): Operation(

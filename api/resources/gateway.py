@@ -91,6 +91,7 @@ async def _answer(service: Service, req: Request, resp: Response, found: Mapping
     # Header values arrive as latin-1; what a gateway forwards is the raw target, byte for byte.
     answered = await decide_access(service, token, asker, method, target)
     decision, standing = answered.decision, answered.standing
+    resp.content_type, resp.text = "text/plain", ""  # else Falcon says that nothing is JSON
     resp.set_header("Ledger-Reason", decision.reason)
     resp.set_header("Ledger-Position", str(decision.position))
     if decision.allowed and standing is not None:

@@ -13,6 +13,7 @@ from tests.acceptance import (
     corpus,
     cost_of_the_past,
     decided_again,
+    describing,
     feeding,
     fresh_clone,
     gateways,
@@ -24,6 +25,7 @@ from tests.acceptance import (
     login_timing,
     lossy,
     matrix,
+    naughty_strings,
     oauth,
     properties,
     refreshes,
@@ -69,5 +71,7 @@ SETS: Final[Mapping[str, Mapping[str, Point]]] = {
         "import": importing.run,
         "gateways": gateways.run,
         "guard": guarding.run,
+        "schemathesis": describing.run,
+        "naughty-strings": naughty_strings.run,
     },
 }
