@@ -17,7 +17,7 @@ from typing import Final
 import click
 from rich.console import Console
 
-from bench import appends, decisions, growth, memory, paths
+from bench import appends, decisions, growth, memory, paths, replay
 from bench.figures import Figure
 from bench.load import NoLoader, find_wrk
 from bench.plots import draw
@@ -25,7 +25,7 @@ from bench.running import machine
 from bench.stage import Section, Size, Stage
 from bench.table import as_markdown, for_terminal, repeat, write_between_marks
 
-SECTIONS: Final = (decisions.SECTION, appends.SECTION, growth.SECTION, paths.SECTION, memory.SECTION)
+SECTIONS: Final = (decisions.SECTION, appends.SECTION, replay.SECTION, growth.SECTION, paths.SECTION, memory.SECTION)
 PAGE: Final = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 ROUNDS: Final[dict[Size, int]] = {"small": 1, "default": 3, "full": 5}
 CONNECTIONS: Final[dict[Size, str]] = {"small": "8", "default": "8,32,64", "full": "8,32,64"}

@@ -238,6 +238,20 @@ class BenchLedger:
         form = urlencode({"grant_type": "client_credentials"})
         return [Request("POST", "/oauth/token", headers, form, contains='"access_token": "')]
 
+    def revocation(self, client: str, tokens: Sequence[tuple[UUID, bytes]]) -> list[Request]:
+        """Revoke access tokens of a client, as the client does."""
+        headers = {"Authorization": self._basic(client), "Content-Type": "application/x-www-form-urlencoded"}
+        return [
+            Request(
+                "POST",
+                "/oauth/revoke",
+                headers,
+                urlencode({"token": write("access", token_id, secret)}),
+                contains='"position": ',
+            )
+            for token_id, secret in tokens
+        ]
+
     def rotation(self, refresh_tokens: Sequence[str]) -> list[Request]:
         """Use one-time refresh tokens: the first use of each chain (load.lua goes on with each answer's)."""
         headers = {"Authorization": self._basic("rotates"), "Content-Type": "application/x-www-form-urlencoded"}

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 SCRIPT: Final = Path(__file__).with_name("load.lua")
 THREADS: Final = 2
@@ -66,12 +66,17 @@ def write_requests(file: Path, url: str, requests: Sequence[Request]) -> Path:
     return file
 
 
-def run_load(url: str, requests: Path, *, connections: int, seconds: int, chain: bool = False) -> Measured:
-    """Send the requests over and over for `seconds`, as many at once as there are connections."""
-    threads = connections if chain else min(THREADS, connections)
+def run_load(
+    url: str, requests: Path, *, connections: int, seconds: int, use: Literal["again", "chain", "once"] = "again"
+) -> Measured:
+    """Send the requests for `seconds`, as many at once as there are connections.
+
+    Over and over; or in chains, THREADS more than there are connections; or each once.
+    """
+    threads = min(THREADS, connections)
     arguments = [f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT), url]
     ended = subprocess.run(
-        [find_wrk(), *arguments, "--", str(requests), *(["chain"] if chain else [])],
+        [find_wrk(), *arguments, "--", str(requests), *([] if use == "again" else [str(threads), use])],
         capture_output=True,
         text=True,
         timeout=seconds + 60,

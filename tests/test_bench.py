@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import bench.__main__
 import bench.ledger
+from bench import replay
 from bench.__main__ import main
 from bench.decisions import BARE, FALCON, QUERY
 from bench.figures import Figure, Goal
@@ -35,7 +36,7 @@ def test_the_bench_answers_each_line_with_its_floors_and_no_wrong_answer() -> No
             *TINY,
             "--json",
             "--only",
-            "^(decisions|appends): (gateway, jwe|AuthZEN|.*alone|issue, opaque|rotation)",
+            "^(decisions|appends): (gateway, jwe|AuthZEN|.*alone|issue, opaque$|rotation[^,]*$|revocation[^,]*$)",
         ],
         capture_output=True,
         text=True,
@@ -57,6 +58,7 @@ def test_the_bench_answers_each_line_with_its_floors_and_no_wrong_answer() -> No
         "issue, opaque",
         "the append alone, batches as of opaque issues (pgbench)",
         "rotation of a one-time token",
+        "revocation of an access token",
     ]
     for line in lines:
         assert line["wrong"] == line["failed"] == 0, line
@@ -64,6 +66,30 @@ def test_the_bench_answers_each_line_with_its_floors_and_no_wrong_answer() -> No
         if line["what"] not in (BARE, QUERY, "plain INSERT and commit (pgbench)") and line["unit"] == "a second":
             assert line["answers"] > 0, line
             assert all(ratio > 0 for ratio in line["ratios"].values()), line
+
+
+def test_a_replay_and_writes_by_appenders_are_measured_beside_their_floors() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "bench", *TINY, "--json", "--only", "^replay|appends: (one append, by|rotation.*by appenders)"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert ended.returncode == 0, ended.stderr
+    _, *lines = map(json.loads, ended.stdout.splitlines())
+    assert all(line["wrong"] == line["failed"] == 0 for line in lines), lines
+    by_what = {line["what"]: line for line in lines}
+    assert [*by_what["one append, by an appender"]["ratios"]] == ["one plain INSERT and commit (pgbench)"]
+    slower = by_what["rotation of a one-time token, by appenders"]
+    assert slower["at"] == "2 appenders, flushed 2 ms slower, 8 connections"
+    assert [*slower["ratios"]] == ["it by 2 appenders, flushed as it is, 8 connections"]
+    if not Path("/proc/self/status").exists():  # where memory is read
+        return
+    for what in (replay.REPLAY, replay.CLIENT, replay.SERVER, f"{replay.REPLAY}, linear"):
+        assert by_what[what]["figure"] > 0, what
+        assert all(ratio > 0 for ratio in by_what[what]["ratios"].values()), what
+    assert next(iter(by_what[replay.REPLAY]["ratios"])) == replay.FLOOR
 
 
 def test_growth_paths_and_memory_are_measured_and_no_answer_is_wrong() -> None:
@@ -178,5 +204,5 @@ def test_an_answer_that_does_not_say_which_request_it_answers_is_wrong(hello: st
 
 def test_a_refresh_without_a_new_token_is_wrong(hello: str, tmp_path: Path) -> None:
     requests = write_requests(tmp_path / "requests", hello, [Request("GET", "/hello", {})])
-    measured = run_load(hello, requests, connections=1, seconds=1, chain=True)
+    measured = run_load(hello, requests, connections=1, seconds=1, use="chain")
     assert measured.wrong == measured.checked > 100
