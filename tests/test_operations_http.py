@@ -23,7 +23,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from api.errors import NoDecision
 from api.openapi.document import OPERATIONS
-from ledger.errors import NotFound
+from ledger.errors import NotFound, SubjectIsErased
 from projections.archiving import archive
 from tests.calls import (
     PASSWORD,
@@ -302,10 +302,12 @@ def test_what_is_revoked_is_neither_suspended_nor_reinstated(admin: httpx.Client
     expect(admin.post(f"{path}/reinstate"), 409, path)
 
 
-def test_an_erased_subject_gets_no_clearance(admin: httpx.Client) -> None:
+def test_nothing_of_an_erased_subject_is_changed(admin: httpx.Client) -> None:
     person = new_person(admin)
     ok(admin.post(f"/v1/subjects/{person.subject_id}/erase"))
-    expect(admin.put(f"/v1/subjects/{person.subject_id}/clearance", json={"clearance": 1}), 409, "clearance")
+    for (method, route), operation in OPERATIONS.items():
+        if SubjectIsErased in operation.refuses:
+            refused(right(method, route, {"subject_id": person.subject_id}).send(admin), 409, "subject_erased")
 
 
 def test_an_api_or_a_token_that_an_auditor_asks_about_is_there(admin: httpx.Client) -> None:

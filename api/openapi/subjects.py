@@ -107,7 +107,7 @@ OPERATIONS: Final = {
         "bearer",
         {200: DONE},
         body=RoleNames,
-        refuses=(UnknownSubject, UnknownRole, LastAdministrator),
+        refuses=(UnknownSubject, UnknownRole, SubjectIsErased, LastAdministrator),
         repeatable=True,
     ),
     ("GET", f"{ONE}/rules"): Operation(
@@ -124,7 +124,7 @@ OPERATIONS: Final = {
         repeatable=True,
     ),
     ("POST", f"{ONE}/rules/withdraw"): Operation(
-        "bearer", {200: DONE}, body=RuleIds, refuses=(UnknownSubject,), repeatable=True
+        "bearer", {200: DONE}, body=RuleIds, refuses=(UnknownSubject, SubjectIsErased), repeatable=True
     ),
     ("GET", f"{ONE}/permissions"): Operation(
         "bearer",
@@ -157,7 +157,7 @@ OPERATIONS: Final = {
         repeatable=True,
     ),
     ("POST", f"{ONE}/revoke-tokens"): Operation(
-        "bearer", {200: DONE}, body=CutOff, optional_body=True, refuses=(UnknownSubject,), repeatable=True
+        "bearer", {200: DONE}, body=CutOff, optional_body=True, refuses=(UnknownSubject, SubjectIsErased), repeatable=True
     ),
     ("POST", f"{ONE}/erase"): Operation(
         "bearer",

@@ -46,9 +46,7 @@ def run(stage: Stage) -> Shown:
             report = _described(stage, ledger.served, configuration, role)
             clean, verified = ledger.verify()
         generated, tested = report["test_cases"]["generated"], report["operations"]["tested"]
-        found = [
-            f"{failure['title']}: {', '.join(failure['operations'])}" for failure in [*report["failures"], *report["errors"]]
-        ]
+        found = [_told(failure) for failure in [*report["failures"], *report["errors"]]]
         found += [] if clean else [verified]
         cases += generated
         failures += len(found)
