@@ -189,4 +189,9 @@ _TEMPLATES: Final = [
 
 @functools.cache
 def _path_of(raw_path: str) -> str | None:
-    return next((path for template, path in _TEMPLATES if template.fullmatch(raw_path)), None)
+    for asked in (raw_path, "/".join(raw_path.split("/")[:3])):
+        path = next((path for template, path in _TEMPLATES if template.fullmatch(asked)), None)
+        # An issuer with a path has its well-known documents above that path too (RFC 8414 section 3.1).
+        if path is not None or not raw_path.startswith("/.well-known/"):
+            return path
+    return None

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 import bench.__main__
 import bench.ledger
-from bench import replay
 from bench.__main__ import main
 from bench.decisions import BARE, FALCON, QUERY
 from bench.figures import Figure, Goal
@@ -66,50 +65,6 @@ def test_the_bench_answers_each_line_with_its_floors_and_no_wrong_answer() -> No
         if line["what"] not in (BARE, QUERY, "plain INSERT and commit (pgbench)") and line["unit"] == "a second":
             assert line["answers"] > 0, line
             assert all(ratio > 0 for ratio in line["ratios"].values()), line
-
-
-def test_a_replay_and_writes_by_appenders_are_measured_beside_their_floors() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "bench", *TINY, "--json", "--only", "^replay|appends: (one append, by|rotation.*by appenders)"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
-    assert ended.returncode == 0, ended.stderr
-    _, *lines = map(json.loads, ended.stdout.splitlines())
-    assert all(line["wrong"] == line["failed"] == 0 for line in lines), lines
-    by_what = {line["what"]: line for line in lines}
-    assert [*by_what["one append, by an appender"]["ratios"]] == ["one plain INSERT and commit (pgbench)"]
-    slower = by_what["rotation of a one-time token, by appenders"]
-    assert slower["at"] == "2 appenders, flushed 2 ms slower, 8 connections"
-    assert [*slower["ratios"]] == ["it by 2 appenders, flushed as it is, 8 connections"]
-    if not Path("/proc/self/status").exists():  # where memory is read
-        return
-    for what in (replay.REPLAY, replay.CLIENT, replay.SERVER, f"{replay.REPLAY}, linear"):
-        assert by_what[what]["figure"] > 0, what
-        assert all(ratio > 0 for ratio in by_what[what]["ratios"].values()), what
-    assert next(iter(by_what[replay.REPLAY]["ratios"])) == replay.FLOOR
-
-
-def test_growth_paths_and_memory_are_measured_and_no_answer_is_wrong() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "bench", *TINY, "--json", "--only", "growth: |paths: gateway|memory"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert ended.returncode == 0, ended.stderr
-    _, *lines = map(json.loads, ended.stdout.splitlines())
-    assert {line["section"] for line in lines} == {"growth", "paths", "memory"}
-    assert all(line["wrong"] == line["failed"] == 0 for line in lines), lines
-    asked = {(line["what"], line["at"]): line for line in lines if line["answers"]}
-    grown = asked["the same as of the first tokens", "2,000 tokens"]
-    assert list(grown["ratios"]) == ["it at 500 tokens"]
-    assert grown["goal"] == "≥ 0.77"
-    assert list(asked["gateway, opaque", "100 rules a role, 1 API"]["ratios"]) == ["it at 10 rules a role, 1 API"]
-    assert asked["a worker after all requests", lines[-1]["at"]]["figure"] > 1
 
 
 def test_the_bench_fails_when_the_ledger_says_something_else_of_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
