@@ -114,7 +114,10 @@ def look_at(answer: httpx.Response) -> httpx.Response:
 
 
 def _look_at(answer: httpx.Response, request: httpx.Request) -> None:
-    method, path, status = request.method, _path_of(request.url.raw_path.partition(b"?")[0].decode()), str(answer.status_code)
+    method, asked, status = request.method, request.url.raw_path.partition(b"?")[0].decode(), str(answer.status_code)
+    path = _path_of(asked)
+    if path is None and asked.startswith("/.well-known/") and status == "200":
+        path = _path_of("/".join(asked.split("/")[:3]))  # the document of an issuer with a path (RFC 8414 section 3.1)
     operation = None if path is None else DOCUMENT["paths"][path].get(method.lower())
     if path is None or operation is None:
         check_elsewhere(answer, method)
@@ -189,9 +192,4 @@ _TEMPLATES: Final = [
 
 @functools.cache
 def _path_of(raw_path: str) -> str | None:
-    for asked in (raw_path, "/".join(raw_path.split("/")[:3])):
-        path = next((path for template, path in _TEMPLATES if template.fullmatch(asked)), None)
-        # An issuer with a path has its well-known documents above that path too (RFC 8414 section 3.1).
-        if path is not None or not raw_path.startswith("/.well-known/"):
-            return path
-    return None
+    return next((path for template, path in _TEMPLATES if template.fullmatch(raw_path)), None)
