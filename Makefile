@@ -40,7 +40,8 @@ test: $(STAMP_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n 3 --dist loadfile
+	# In the order of their names: files of few tests would come last, and some of those take longest.
+	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --all-described
 
 acceptance: $(STAMP_DEV)
 	@$(BIN)/python -m tests.acceptance $(ONLY)

@@ -24,7 +24,7 @@ from tests.stored import expected, stored
 
 # Every example goes on with the log of the one before: it looks at its own positions only.
 ON_ONE_LOG = settings(
-    max_examples=30,
+    max_examples=15,
     deadline=None,
     database=None,
     derandomize=True,
@@ -154,7 +154,7 @@ def test_what_ended_leaves_the_views_by_the_event_that_says_so_however_the_log_i
     log: list[model.Recorded] = []
     with psycopg.connect(any_database.ledger_owner) as connection:
 
-        @settings(ON_ONE_LOG, max_examples=40)
+        @settings(ON_ONE_LOG, max_examples=20)
         @given(_ABOUT_ENDS, st.sets(st.integers(1, 12)))
         @example([("issued", 0, 0), ("archived", (0, 9), 1), ("revoked", 0, 0), ("archived", (0, 9), 1)], set())
         def check(steps: Sequence[tuple[str, Any, int]], ends: set[int]) -> None:

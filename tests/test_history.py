@@ -10,7 +10,7 @@ from tests.conftest import Database
 from tests.histories import Ledger, ledger_for_histories, run_histories
 from tests.history_bugs import BUGS
 
-HISTORIES = 12
+HISTORIES = 8
 FOUND_WITHIN = 40
 
 

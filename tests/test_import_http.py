@@ -59,6 +59,10 @@ def standing(admin: httpx.Client, api: str) -> dict[str, list[str]]:
 # ------------------------------------------------------------------------------------------------------------ the endpoint
 
 
+def test_a_name_that_is_two_segments_once_decoded_is_no_address(admin: httpx.Client) -> None:
+    refused(admin.post("/v1/apis/orders%2Fold/import", json={"roles": ROLES}), 404, "no_such_endpoint")
+
+
 def test_an_api_is_registered_with_roles_and_rules_by_one_command(admin: httpx.Client) -> None:
     api = unique("orders")
     plan = planned(admin, api, roles=ROLES)
