@@ -47,7 +47,7 @@ PLOTS: Final = (
     ),
     Plot("growth", "Rate beside that on the smallest ledger", "growth", "a second", "tokens", relative=True),
     Plot("paths", "Decisions a second by rules of a role", "paths", "a second", "rules a role", "1 API$"),
-    Plot("replay", "Events a second that a replay folds", "replay", "a second", "events"),
+    Plot("replay", "Events a second that a replay folds", "replay", "events a second", "events"),
 )
 
 
