@@ -43,14 +43,16 @@ def run(stage: Stage) -> Shown:
     for who, role in ROLES.items():
         with running_ledger(stage) as ledger:
             stage.progress(f"as {who}", 0, None)
-            report = _described(stage, ledger.served, configuration, role)
+            report, said = _described(stage, ledger.served, configuration, role)
             clean, verified = ledger.verify()
         generated, tested = report["test_cases"]["generated"], report["operations"]["tested"]
         found = [_told(failure) for failure in [*report["failures"], *report["errors"]]]
+        found += said[:40] if report["errors"] else []  # what an error was, its report does not say
         found += [] if clean else [verified]
         cases += generated
-        failures += len(found)
-        lines += [f"as {who}: {generated} cases on {tested} operations, {len(found)} failures", *found]
+        count = len(report["failures"]) + len(report["errors"]) + (not clean)
+        failures += count
+        lines += [f"as {who}: {generated} cases on {tested} operations, {count} failures", *found]
     return Shown(
         f"{cases} cases of schemathesis, from the description of the API",
         f"{failures} failures: no 5xx, no answer that is not described" if not failures else f"{failures} failures",
@@ -63,7 +65,8 @@ def _told(failure: dict[str, Any]) -> str:
     return f"{failure.get('title', 'error')}: {', '.join(failure.get('operations', [])) or json.dumps(failure)[:300]}"
 
 
-def _described(stage: Stage, server: Served, configuration: Path, role: str) -> dict[str, Any]:
+def _described(stage: Stage, server: Served, configuration: Path, role: str) -> tuple[dict[str, Any], list[str]]:
+    """Answer the report of a run, and the lines that it printed about errors."""
     path = stage.folder / f"{role or 'ordinary'}.json"
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
@@ -82,4 +85,5 @@ def _described(stage: Stage, server: Served, configuration: Path, role: str) -> 
     if not path.exists():
         raise FellShort(f"schemathesis made no report: {ended.stdout[-1_000:]} {ended.stderr[-1_000:]}")
     report: dict[str, Any] = json.loads(path.read_text())
-    return report
+    errors = ended.stdout.partition("= ERRORS =")[2].partition("= WARNINGS =")[0]
+    return report, [line for line in errors.splitlines() if line.strip("= ")]
