@@ -5,6 +5,7 @@ a client that is made again where the one before does not stand. Of schemathesis
 """
 
 import os
+import time
 from threading import Lock
 from typing import Any, Final
 from uuid import uuid4
@@ -51,8 +52,11 @@ class Clients:
         return token
 
     def _new(self, **settings: Any) -> tuple[str, str]:
-        login = self._http.post("/login", json=ADMIN).raise_for_status().json()
-        admin = {"Authorization": f"Bearer {login['access_token']}"}
+        login = self._http.post("/login", json=ADMIN)
+        while login.status_code == 429:  # cases have spent the budget of attempts
+            time.sleep(int(login.headers["Retry-After"]))
+            login = self._http.post("/login", json=ADMIN)
+        admin = {"Authorization": f"Bearer {login.raise_for_status().json()['access_token']}"}
         body = {"name": f"described-{uuid4()}", **settings}
         made = self._http.post("/v1/clients", json=body, headers=admin).raise_for_status().json()
         if ROLE:
