@@ -1,31 +1,18 @@
 """The longer sections of the bench, each run as small as it can be: measured beside their floors, and no answer wrong."""
 
-import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench import replay
-
-TINY = ["--size", "small", "--rounds", "1", "--workers", "1", "--connections", "4"]
+from tests.benches import measured
 
 pytestmark = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 
 
 def test_a_replay_and_writes_by_appenders_are_measured_beside_their_floors() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "bench", *TINY, "--json", "--only", "^replay|appends: (one append, by|rotation.*by appenders)"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
-    assert ended.returncode == 0, ended.stderr
-    _, *lines = map(json.loads, ended.stdout.splitlines())
-    assert all(line["wrong"] == line["failed"] == 0 for line in lines), lines
+    _, lines = measured("^replay|appends: (one append, by|rotation.*by appenders)")
     by_what = {line["what"]: line for line in lines}
     assert [*by_what["one append, by an appender"]["ratios"]] == ["one plain INSERT and commit (pgbench)"]
     slower = by_what["rotation of a one-time token, by appenders"]
@@ -40,25 +27,8 @@ def test_a_replay_and_writes_by_appenders_are_measured_beside_their_floors() -> 
 
 
 def test_growth_paths_and_memory_are_measured_and_no_answer_is_wrong() -> None:
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "bench",
-            *TINY,
-            "--json",
-            "--only",
-            "^(growth: (gateway|the same as of the first)|paths: gateway|memory: )",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert ended.returncode == 0, ended.stderr
-    _, *lines = map(json.loads, ended.stdout.splitlines())
+    _, lines = measured("^(growth: (gateway|the same as of the first)|paths: gateway|memory: )")
     assert {line["section"] for line in lines} == {"growth", "paths", "memory"}
-    assert all(line["wrong"] == line["failed"] == 0 for line in lines), lines
     asked = {(line["what"], line["at"]): line for line in lines if line["answers"]}
     grown = asked["the same as of the first tokens", "2,000 tokens"]
     assert list(grown["ratios"]) == ["it at 500 tokens"]
