@@ -75,6 +75,8 @@ def main(
     console = Console(stderr=True)
     facts = {"size": size, **machine(workers)}
     figures: list[Figure] = []
+    if as_json:
+        click.echo(json.dumps(facts))
     with tempfile.TemporaryDirectory(prefix="token-ledger-bench-", dir=folder) as made:
         check_room(Path(made), sections, size, console)
         for section in sections:
@@ -90,9 +92,13 @@ def main(
                 only=pattern,
                 tell=lambda doing, name=section.name: console.print(f"{datetime.now(UTC):%H:%M:%S} {name}: {doing}"),  # type: ignore[misc]
             )
-            figures += section.measure(stage)
+            measured = list(section.measure(stage))
             shutil.rmtree(place)
-    show(figures, facts, as_json=as_json)
+            show(measured, as_json=as_json)  # at once: a later section may take an hour, or fail
+            figures += measured
+    if not as_json:
+        click.echo(" · ".join(f"{name} {value}" for name, value in facts.items()))
+        click.echo("One line again: python -m bench --only 'section: what'")
     if write:
         pictures = draw(figures, PAGE.with_name("plots"))
         write_between_marks(PAGE, as_markdown(figures, facts, " ".join(["python -m bench", *sys.argv[1:]]), pictures))
@@ -113,18 +119,15 @@ def check_room(folder: Path, sections: Sequence[Section], size: Size, console: C
         )
 
 
-def show(figures: Sequence[Figure], facts: dict[str, object], *, as_json: bool) -> None:
+def show(figures: Sequence[Figure], *, as_json: bool) -> None:
     """Print what was measured."""
     if as_json:
-        click.echo(json.dumps(facts))
         for figure in figures:
             click.echo(json.dumps({**figure.answer(), "again": repeat(figure)}))
         return
     output = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     for table in for_terminal(figures):
         output.print(table)
-    output.print(" · ".join(f"{name} {value}" for name, value in facts.items()), highlight=False, soft_wrap=True)
-    output.print("One line again: python -m bench --only 'section: what'", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
