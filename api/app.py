@@ -8,6 +8,9 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from falcon.asgi import App, Request, Response
+from falcon.constants import MEDIA_JSON
+from falcon.media import JSONHandler
+from pydantic_core import to_json
 
 from api.body import WholeRequest
 from api.errors import install_error_handlers
@@ -156,6 +159,7 @@ def make_app(service: Service) -> App[Request, Response]:
     app.req_options.strip_url_path_trailing_slash = False
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
+    app.resp_options.media_handlers[MEDIA_JSON] = JSONHandler(dumps=to_json)
     install_error_handlers(app)
     resources: dict[Callable[[Service], Any], Any] = {}
     for route in ROUTES:

@@ -19,7 +19,6 @@ from ledger.builtin import LEDGER_API
 from ledger.cascade import TokenStanding
 from ledger.decisions import SEMANTICS, Decision, Question, decide, decide_about_subject
 from ledger.errors import NotAllowed, NotAuthenticated
-from ledger.identifiers import name_id
 from ledger.jose import InvalidToken
 from ledger.log import Actor
 from ledger.states import Client
@@ -197,12 +196,12 @@ def judge(presented: Presented, token: TokenStanding | None) -> tuple[TokenStand
 # ------------------------------------------------------------------------------------------------------- who asks
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A client's name and secret as they were presented, not yet judged."""
+class Credentials(NamedTuple):
+    """A client's secret as it was presented, with the name where one was, not yet judged."""
 
     client_id: UUID
     secret: bytes | None
+    name: str | None = None
 
     def client(self, kept: Kept, found: Found) -> Client:
         """Answer the client these are of; NotAuthenticated, in the same words, for whatever is wrong."""
@@ -214,6 +213,8 @@ class Credentials:
             right |= digest_matches(bytes.fromhex(digest), self.secret or NO_DIGEST)
         if client is None or not stands(client.status, client.status_until, found.instant):
             raise NotAuthenticated("unknown client, or wrong secret")
+        if self.name not in (None, client.name):
+            raise NotAuthenticated("unknown client, or wrong secret")
         if client.kind == "public" and self.secret is None:
             return client
         if not right or self.secret is None:
@@ -221,8 +222,7 @@ class Credentials:
         return client
 
 
-@dataclass(frozen=True, slots=True)
-class ProvedClient:
+class ProvedClient(NamedTuple):
     """A client that has proved itself by an assertion, which is good for once."""
 
     client_id: UUID
@@ -252,12 +252,9 @@ class Asker:
 def credentials_of_secret(text: str, name: str | None = None) -> Credentials:
     """Answer the credentials in a client secret (`tl_cs_...` holds the client's id); with a name, it must be that client's."""
     try:
-        client_id, secret = read("client", text)
+        return Credentials(*read("client", text), name)
     except MalformedToken:
         raise NotAuthenticated("unknown client, or wrong secret") from None
-    if name is not None and name_id("client", name) != client_id:
-        raise NotAuthenticated("unknown client, or wrong secret")
-    return Credentials(client_id, secret)
 
 
 def basic_credentials(req: Request) -> Credentials | None:

@@ -58,7 +58,11 @@ async def issue_tokens(service: Service, envelope: Envelope, kept: Kept, client:
     refresh_secret = new_secret()
     made = _made(service, kept, client.strategy, access_secret, refresh_secret)
     keys = Keys(
-        clients=[client.client_id], subjects=[grant.subject_id], apis=grant.api_ids, families=[family_id], keys=made.key_ids
+        clients=[client.client_id],
+        subjects=[grant.subject_id],
+        apis=grant.api_ids,
+        keys=made.key_ids,
+        other_streams=[family_id],  # of a family that is not there yet
     )
 
     def decide(state: State, instant: datetime) -> Sequence[Event]:

@@ -101,7 +101,7 @@ class Service:
         IsArchived for a token that may have been there then, and has left since.
         """
         async with self.pool.connection() as connection:
-            (found,) = await look_up(connection, [token_id], position=moment.position, instant=moment.instant)
+            (found,) = await look_up(connection.cursor(), [token_id], position=moment.position, instant=moment.instant)
             if found.token is None and token_id != NOBODY:
                 await refuse_archived_token(connection, token_id, moment.position)
             return found, await read_reference_of(connection, moment.position, found.token, api_id)

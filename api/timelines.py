@@ -126,8 +126,8 @@ async def of_token(connection: Connection, token_id: UUID, part: Part) -> Timeli
 
 async def _token(connection: Connection, token_id: UUID, moment: Moment | None) -> TokenStanding | None:
     if moment is None:
-        return (await look_up(connection, [token_id]))[0].token
-    return (await look_up(connection, [token_id], position=moment.position, instant=moment.instant))[0].token
+        return (await look_up(connection.cursor(), [token_id]))[0].token
+    return (await look_up(connection.cursor(), [token_id], position=moment.position, instant=moment.instant))[0].token
 
 
 def _bears_on(event: RecordedEvent, token: TokenStanding) -> bool:
@@ -153,7 +153,7 @@ async def _worths(connection: Connection, token: TokenStanding, moments: Sequenc
     )
     worths: list[TokenWorth] = []
     for position, instant in moments:
-        (found,) = await look_up(connection, [token.token_id], position=position, instant=instant)
+        (found,) = await look_up(connection.cursor(), [token.token_id], position=position, instant=instant)
         if found.token is None:  # it left between two statements
             await refuse_archived_token(connection, token.token_id, position)
         assert found.token is not None

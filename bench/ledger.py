@@ -206,7 +206,7 @@ class BenchLedger:
                 "resource": {"type": "route", "id": target},
                 "context": context,
             }
-            contains = f'"reason": "{reason}"'
+            contains = f'"reason":"{reason}"'
             requests.append(Request("POST", "/access/v1/evaluation", headers, json.dumps(question), contains=contains))
         return requests
 
@@ -219,7 +219,7 @@ class BenchLedger:
                 "/oauth/introspect",
                 headers,
                 urlencode({"token": known.text}),
-                contains=f'"active": {"true" if known.standing == "good" else "false"}',
+                contains=f'"active":{"true" if known.standing == "good" else "false"}',
             )
             for known in tokens
         ]
@@ -228,7 +228,7 @@ class BenchLedger:
         """Issue a token for a person, as an issuer does; the answer must hold one."""
         headers = {"Authorization": self._basic(strategy), "Content-Type": "application/json"}
         return [
-            Request("POST", "/v1/tokens", headers, json.dumps({"subject_id": person}), status=201, contains='"access_token": "')
+            Request("POST", "/v1/tokens", headers, json.dumps({"subject_id": person}), status=201, contains='"access_token":"')
             for person in self._people
         ]
 
@@ -236,7 +236,7 @@ class BenchLedger:
         """Ask for a token as a machine does; the answer must hold one."""
         headers = {"Authorization": self._basic("machine"), "Content-Type": "application/x-www-form-urlencoded"}
         form = urlencode({"grant_type": "client_credentials"})
-        return [Request("POST", "/oauth/token", headers, form, contains='"access_token": "')]
+        return [Request("POST", "/oauth/token", headers, form, contains='"access_token":"')]
 
     def revocation(self, client: str, tokens: Sequence[tuple[UUID, bytes]]) -> list[Request]:
         """Revoke access tokens of a client, as the client does."""
@@ -247,7 +247,7 @@ class BenchLedger:
                 "/oauth/revoke",
                 headers,
                 urlencode({"token": write("access", token_id, secret)}),
-                contains='"position": ',
+                contains='"position":',
             )
             for token_id, secret in tokens
         ]
@@ -261,7 +261,7 @@ class BenchLedger:
                 "/oauth/token",
                 headers,
                 urlencode({"grant_type": "refresh_token", "refresh_token": token}),
-                contains='"refresh_token": "',
+                contains='"refresh_token":"',
             )
             for token in refresh_tokens
         ]

@@ -58,7 +58,7 @@ function response(status, headers, body)
       example = string.format("request %s: %d %s %s", asked, status, headers["ledger-reason"] or "", body:sub(1, 200))
     end
   elseif chained then
-    local old, new = requests[asked]:match("refresh_token=(tl_rt_%w+)"), body:match('"refresh_token": "(tl_rt_%w+)"')
+    local old, new = requests[asked]:match("refresh_token=(tl_rt_%w+)"), body:match('"refresh_token":"(tl_rt_%w+)"')
     if new == nil or new == old then
       wrong, example = wrong + 1, "a refresh without a new refresh token"
     else

@@ -20,11 +20,12 @@ _INVISIBLE: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef\u2028\u2029]"
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def uuid7(now: datetime) -> UUID:
     """Answer a UUIDv7 (RFC 9562 section 5.7): milliseconds of `now`, the rest random."""
-    milliseconds = (now - _EPOCH) // timedelta(milliseconds=1)
+    milliseconds = (now - _EPOCH) // _MILLISECOND
     return _versioned(milliseconds << 80 | secrets.randbits(80), 7)
 
 

@@ -46,11 +46,10 @@ def _check(value: object, path: list[str | int], floats: bool) -> None:
     if len(path) > MAX_DEPTH:
         raise _refused(path, f"nested no deeper than {MAX_DEPTH}")
     if isinstance(value, str):
-        if _UNSPEAKABLE.search(value) is not None:
-            raise _refused(path, "no NUL and no lone surrogate")
+        _check_text(value, path)
     elif isinstance(value, dict):
         for name, member in value.items():
-            _check(name, path, floats)
+            _check_text(name, path)
             path.append(name)
             _check(member, path, floats)
             path.pop()
@@ -64,6 +63,12 @@ def _check(value: object, path: list[str | int], floats: bool) -> None:
             raise _refused(path, "integers within 2^53 - 1")
     elif isinstance(value, float) and (not floats or not math.isfinite(value)):
         raise _refused(path, "numbers are integers" if not floats else "a finite number")
+
+
+def _check_text(text: str, path: list[str | int]) -> None:
+    # Of ASCII nothing but NUL.
+    if "\0" in text if text.isascii() else _UNSPEAKABLE.search(text) is not None:
+        raise _refused(path, "no NUL and no lone surrogate")
 
 
 def _refused(path: list[str | int], rule: str) -> InvalidInput:

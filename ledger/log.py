@@ -4,7 +4,6 @@ Owns the envelope, the command and the one statement that records. Must not know
 schema.sql (`ledger.append`); who batches is appender.py; who decides is execute.py.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import TupleRow
+from pydantic_core import to_json
 
 from ledger.errors import LedgerError
 from ledger.events import Event
@@ -59,22 +59,17 @@ class Envelope:
 
     def metadata_json(self) -> str:
         """Answer the metadata as JSON text."""
-        return json.dumps(
+        return to_json(
             {
-                "command_id": str(self.command_id),
-                "request_id": str(self.request_id),
-                "correlation_id": str(self.correlation_id),
+                "command_id": self.command_id,
+                "request_id": self.request_id,
+                "correlation_id": self.correlation_id,
                 "causation": self.causation,
-                "actor": {
-                    "kind": self.actor.kind,
-                    "id": str(self.actor.id) if self.actor.id else None,
-                    "authenticated_by": self.actor.authenticated_by,
-                },
+                "actor": {"kind": self.actor.kind, "id": self.actor.id, "authenticated_by": self.actor.authenticated_by},
                 "semantics": self.semantics,
                 "request_mac": self.request_mac,
-            },
-            ensure_ascii=False,
-        )
+            }
+        ).decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import TupleRow
 from psycopg.types.numeric import Int8
 
@@ -180,7 +180,7 @@ class Lookup:
 
     async def _run(self, number: int) -> None:
         loop = asyncio.get_running_loop()
-        connection: AsyncConnection[TupleRow] | None = None
+        cursor: AsyncCursor[TupleRow] | None = None
         while True:
             if not self._waiting:
                 if self._stopping:
@@ -193,17 +193,15 @@ class Lookup:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch_keys))]
             self._prompt.add(number)
             late = loop.call_later(self._patience_seconds, self._be_late, number)
-            connection = await self._answer(batch, connection)
+            cursor = await self._answer(batch, cursor)
             late.cancel()
             self._prompt.discard(number)
-        if connection is not None:
-            await connection.close()
+        if cursor is not None:
+            await cursor.connection.close()
 
-    async def _answer(
-        self, batch: list[_Waiting], connection: AsyncConnection[TupleRow] | None
-    ) -> AsyncConnection[TupleRow] | None:
-        """Settle every key of the batch; answer the connection to go on with, or None when it had to be thrown away."""
-        query = asyncio.create_task(self._query(connection, [waiting.token_id for waiting in batch]))
+    async def _answer(self, batch: list[_Waiting], cursor: AsyncCursor[TupleRow] | None) -> AsyncCursor[TupleRow] | None:
+        """Settle every key of the batch; answer the cursor to go on with, or None when its connection had to be thrown away."""
+        query = asyncio.create_task(self._query(cursor, [waiting.token_id for waiting in batch]))
         # Not asyncio.timeout: psycopg answers a cancellation by waiting for the server, which may be what is stuck.
         await asyncio.wait({query}, timeout=self._answer_seconds)
         if not query.done() or query.exception() is not None:
@@ -218,29 +216,31 @@ class Lookup:
             self._reapers.add(reaper)
             reaper.add_done_callback(self._reapers.discard)
             return None
-        connection, found = query.result()
+        cursor, found = query.result()
         self.queries += 1
         self.keys += len(batch)
         for waiting, answer in zip(batch, found, strict=True):
             if not waiting.found.done():
                 waiting.found.set_result(answer)
-        return connection
+        return cursor
 
     async def _query(
-        self, connection: AsyncConnection[TupleRow] | None, token_ids: list[UUID]
-    ) -> tuple[AsyncConnection[TupleRow], list[Found]]:
-        """Look the tokens up; whatever goes wrong, a connection, the one made here too, is closed."""
-        fresh = False
-        if connection is not None and is_closed(connection):
-            await connection.close()
-            connection = None
-        if connection is None:
-            connection = await connect(self._conninfo)
-            fresh = True
+        self, cursor: AsyncCursor[TupleRow] | None, token_ids: list[UUID]
+    ) -> tuple[AsyncCursor[TupleRow], list[Found]]:
+        """Look the tokens up; whatever goes wrong, a connection, the one made here too, is closed.
+
+        One cursor a connection: psycopg finds out only once then how the columns of the statement are read.
+        """
+        if cursor is not None and is_closed(cursor.connection):
+            await cursor.connection.close()
+            cursor = None
+        connection = await connect(self._conninfo) if cursor is None else cursor.connection
         try:
-            if fresh and self._on_connected is not None:
-                await self._on_connected(connection)
-            return connection, await look_up(connection, token_ids)
+            if cursor is None:
+                if self._on_connected is not None:
+                    await self._on_connected(connection)
+                cursor = connection.cursor()
+            return cursor, await look_up(cursor, token_ids)
         except BaseException:
             with contextlib.suppress(psycopg.Error):
                 await connection.close()
@@ -254,7 +254,7 @@ async def _throw_away(query: asyncio.Task[Any]) -> None:
 
 
 async def look_up(
-    connection: AsyncConnection[TupleRow],
+    cursor: AsyncCursor[TupleRow],
     token_ids: list[UUID],
     *,
     position: int | None = None,
@@ -266,10 +266,11 @@ async def look_up(
         "position": None if position is None else Int8(position),
         "instant": instant,
     }
-    cursor = await connection.execute(LOOKUP, parameters, binary=True)
+    await cursor.execute(LOOKUP, parameters, binary=True)
     found: list[Found | None] = [None] * len(token_ids)
-    for at, now, reference_position, log_id, ordinal, *token in await cursor.fetchall():
-        standing = TokenStanding(*token) if token[0] is not None else None
+    for row in await cursor.fetchall():
+        at, now, reference_position, log_id, ordinal, token_id = row[:6]
+        standing = None if token_id is None else TokenStanding._make(row[5:])
         found[ordinal - 1] = Found(at, now, reference_position or 0, log_id, standing)
     assert all(found)
     return found  # type: ignore[return-value] # one row a key: the joins to the left of nothing keep it

@@ -320,7 +320,7 @@ class Histories(RuleBasedStateMachine):
         now = asked[0].instant
         token_ids = list(dict.fromkeys(question.token_id for question in asked))
         instant = None if position is None else now
-        found = await look_up(at.connection, token_ids, position=position, instant=instant)
+        found = await look_up(at.connection.cursor(), token_ids, position=position, instant=instant)
         of_token = dict(zip(token_ids, found, strict=True))
         decisions: list[Decision] = []
         for question in asked:

@@ -134,7 +134,7 @@ async def test_asked_for_a_position_of_the_past_it_answers_what_stood_then(any_d
     async with await connect(any_database.service) as connection:
 
         async def at(position: int | None) -> Found:
-            (found,) = await look_up(connection, [token_id], position=position, instant=NOON)
+            (found,) = await look_up(connection.cursor(), [token_id], position=position, instant=NOON)
             return found
 
         before, standing, after, now = await at(1), await at(2), await at(3), await at(None)

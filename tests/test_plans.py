@@ -125,7 +125,7 @@ async def _find_recorded(connection: Connection, keys: int) -> None:
 
 
 async def _look_up(connection: Connection, keys: int) -> None:
-    await look_up(connection, ids("token", keys))
+    await look_up(connection.cursor(), ids("token", keys))
 
 
 async def _read_state(connection: Connection, keys: int) -> None:
@@ -249,7 +249,7 @@ async def _decisions_as_of(connection: Connection, keys: int) -> None:
     for number, token_id in enumerate(ids("token", keys), start=1):
         await read_moment(connection, AsOf(1, datetime.now(UTC)))
         at_time = await read_moment(connection, AsOf(datetime.now(UTC)))
-        await look_up(connection, [token_id], position=at_time.position, instant=at_time.instant)
+        await look_up(connection.cursor(), [token_id], position=at_time.position, instant=at_time.instant)
         some = {"client_ids": [CLIENT], "api_ids": ids("api", 2), "role_ids": ids("role", 5), "key_ids": ids("key", 2)}
         await read_reference_as_of(connection, [at_time.position], **some)
         await read_rules_of(connection, [role(role_id=UUID(int=number), position=number)])

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from psycopg import AsyncConnection
+from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
 
 import projections.lookup
@@ -60,17 +60,17 @@ def two_statements() -> None:
     """The head is read first and the rows as of it then, from one snapshot: older than the views that are named by then."""
 
     async def look_up(
-        connection: AsyncConnection[TupleRow],
+        cursor: AsyncCursor[TupleRow],
         token_ids: list[UUID],
         *,
         position: int | None = None,
         instant: datetime | None = None,
     ) -> list[Found]:
-        async with connection.transaction():
-            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            row: Any = await (await connection.execute(HEAD)).fetchone()
+        async with cursor.connection.transaction():
+            await cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            row: Any = await (await cursor.execute(HEAD)).fetchone()
             await asyncio.sleep(BUSY_SECONDS if random.random() < BUSY else 0)
-            return await _look_up(connection, token_ids, position=position or row[0], instant=instant or row[1])
+            return await _look_up(cursor, token_ids, position=position or row[0], instant=instant or row[1])
 
     projections.lookup.look_up = look_up
 
