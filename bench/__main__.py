@@ -26,7 +26,12 @@ from bench.stage import Section, Size, Stage
 from bench.table import as_markdown, for_terminal, repeat, write_between_marks
 
 SECTIONS: Final = (decisions.SECTION, appends.SECTION, replay.SECTION, growth.SECTION, paths.SECTION, memory.SECTION)
-PAGE: Final = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+DOCS: Final = Path(__file__).parents[1] / "docs"
+# Where each size is written; the plots stand in a folder beside it.
+PAGES: Final[dict[Size, tuple[str, str]]] = {
+    "default": ("benchmarks.md", "plots"),
+    "full": ("benchmarks-full.md", "plots-full"),
+}
 ROUNDS: Final[dict[Size, int]] = {"small": 1, "default": 3, "full": 5}
 CONNECTIONS: Final[dict[Size, str]] = {"small": "8", "default": "8,32,64", "full": "8,32,64"}
 WIDTH: Final = 240
@@ -45,7 +50,7 @@ WIDTH: Final = 240
     "--folder", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Where databases are made meanwhile."
 )
 @click.option("--json", "as_json", is_flag=True, help="One object a line instead of the table.")
-@click.option("--write", is_flag=True, help="Write the table to docs/benchmarks.md as well.")
+@click.option("--write", is_flag=True, help="Write the table to docs/benchmarks.md (full: docs/benchmarks-full.md) as well.")
 def main(
     size: Size,
     connections: str,
@@ -62,8 +67,8 @@ def main(
     default: about ten minutes on two cores, up to 1,000,000 tokens. small: about a minute. full: up to 10,000,000 tokens and
     5,000,000 events, hours and gigabytes, which are said before it begins.
     """
-    if write and only:
-        raise click.UsageError("--write takes the whole table, not lines of it")
+    if write and (only or size not in PAGES):
+        raise click.UsageError("--write takes the whole table, not lines of it, and of no small size")
     try:
         find_wrk()
     except NoLoader as missing:
@@ -100,8 +105,9 @@ def main(
         click.echo(" · ".join(f"{name} {value}" for name, value in facts.items()))
         click.echo("One line again: python -m bench --only 'section: what'")
     if write:
-        pictures = draw(figures, PAGE.with_name("plots"))
-        write_between_marks(PAGE, as_markdown(figures, facts, " ".join(["python -m bench", *sys.argv[1:]]), pictures))
+        page, plots = PAGES[size]
+        pictures = draw(figures, DOCS / plots)
+        write_between_marks(DOCS / page, as_markdown(figures, facts, " ".join(["python -m bench", *sys.argv[1:]]), pictures))
     bad = [figure for figure in figures if figure.wrong or figure.failed]
     if bad:
         raise click.ClickException("wrong or missing answers, such as: " + next((f.example for f in bad if f.example), "none"))

@@ -1,6 +1,7 @@
 """Group commit: one appender a process, one connection, one batch under way.
 
-Commands that arrive while a batch commits form the next one; suspensions and revocations go first. A command that breaks
+Commands that arrive while a batch commits form the next one, which waits a moment for as many as the one before had
+(gathering.py); suspensions and revocations go first, and wait for nobody. A command that breaks
 its batch is found by sending the batch's commands one by one; after a lost connection the batch is sent again with the
 same command ids, so that nothing is recorded twice and nothing acknowledged is lost. Retrying a conflict is execute.py.
 """
@@ -20,6 +21,7 @@ from psycopg.rows import TupleRow
 
 from ledger.database import connect
 from ledger.errors import LedgerError, TryAgain
+from ledger.gathering import Gathering
 from ledger.log import Command, Outcome, append
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 MAX_BATCH_COMMANDS: Final = 128
 MAX_BATCH_EVENTS: Final = 2_000  # two of the largest commands
 MAX_WAITING: Final = 1_000
+GATHERING_SECONDS: Final = 0.002
 RESEND_SECONDS: Final = 10.0
 
 
@@ -82,6 +85,7 @@ class Appender:
         self._urgent: deque[_Waiting] = deque()
         self._ordinary: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
+        self._gathering = Gathering(GATHERING_SECONDS)
         self._stopping = False
         self._connection: AsyncConnection[TupleRow] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -94,6 +98,7 @@ class Appender:
         """Take nothing new, finish what waits, close. Bounded by the resend time."""
         self._stopping = True
         self._arrived.set()
+        self._gathering.hurry()
         if self._task is not None:
             await self._task
         if self._connection is not None:
@@ -110,14 +115,21 @@ class Appender:
         waiting = _Waiting(command)
         (self._urgent if command.urgent else self._ordinary).append(waiting)
         self._arrived.set()
+        if command.urgent:
+            self._gathering.hurry()
+        else:
+            self._gathering.come(self._ordinary)
         return await waiting.outcome
 
     async def _run(self) -> None:
         while True:
             # One turn of the event loop: whoever has read meanwhile decides now, and is recorded with the others.
             await asyncio.sleep(0)
+            if not self._urgent and not self._stopping:
+                await self._gathering.wait(self._ordinary)
             batch = self._next_batch()
             if batch:
+                self._gathering.sent(len(batch))
                 await self._record(batch)
             elif self._stopping:
                 return

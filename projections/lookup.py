@@ -3,7 +3,8 @@
 While a query is under way the keys that arrive form the next one. A key joins only a query that has not been sent, so
 every answer is read after its request arrived: an acknowledged revocation is seen by every later request, without any
 cache to be invalidated. A second query is sent beside the first when that one is late, or when a whole batch waits: otherwise
-two would only be two halves of one, at nearly twice the price. What the rows mean is ledger/decisions.py.
+two would only be two halves of one, at nearly twice the price. For the same reason a query waits a moment for as many keys as
+the one before had (ledger/gathering.py). What the rows mean is ledger/decisions.py.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -24,6 +25,7 @@ from psycopg.types.numeric import Int8
 from ledger.cascade import TokenStanding
 from ledger.database import connect, is_closed
 from ledger.errors import TryAgain
+from ledger.gathering import Gathering
 from projections.reading import as_array
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ MAX_BATCH_KEYS: Final = 64
 CONNECTIONS: Final = 2
 # As long as a query takes on a busy machine. One that takes longer holds nobody else up.
 PATIENCE_SECONDS: Final = 0.003
+GATHERING_SECONDS: Final = 0.001
 MAX_WAITING: Final = 1_000
 ANSWER_SECONDS: Final = 1.0
 
@@ -129,26 +132,30 @@ class Lookup:
         self._patience_seconds = patience_seconds
         self._on_connected = on_connected
         self._waiting: deque[_Waiting] = deque()
+        self._gathering = Gathering(GATHERING_SECONDS)
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._idle: deque[asyncio.Future[None]] = deque()
         self._prompt: set[int] = set()  # the connections whose query is under way, and not late
-        self._reapers: set[asyncio.Task[None]] = set()
+        self._timers: dict[int, asyncio.TimerHandle] = {}  # until a query is late, then until it is given up
+        self._given_up: set[asyncio.Task[None]] = set()
         self.queries = 0
         self.keys = 0
 
     async def start(self) -> None:
         """Begin. Each connection is made by the first query over it, so that a database that is away is no reason to fail."""
-        self._tasks = [asyncio.create_task(self._run(n), name=f"lookup-{n}") for n in range(self._connections)]
+        self._tasks = [self._begin(number) for number in range(self._connections)]
 
     async def stop(self) -> None:
         """Answer what waits, take nothing new, close."""
         self._stopping = True
+        self._gathering.hurry()
         while self._idle:
             self._wake()
-        await asyncio.gather(*self._tasks)
-        if self._reapers:
-            await asyncio.wait(self._reapers)
+        while under_way := [task for task in self._tasks if not task.done()]:
+            await asyncio.wait(under_way)
+        if self._given_up:
+            await asyncio.wait(self._given_up)
 
     async def find(self, token_id: UUID) -> Found:
         """Answer what stands about a token at the head, read after this call. LookupOverloaded, LookupFailed."""
@@ -157,7 +164,9 @@ class Lookup:
         # A future of its own: a request that is cancelled cancels nobody else.
         waiting = _Waiting(token_id, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        if not self._prompt or len(self._waiting) >= self._max_batch_keys:
+        if self._gathering.under_way:
+            self._gathering.come(self._waiting)
+        elif not self._prompt or len(self._waiting) >= self._max_batch_keys:
             self._wake()
         try:
             return await waiting.found
@@ -173,56 +182,74 @@ class Lookup:
                 idle.set_result(None)
                 return
 
-    def _be_late(self, number: int) -> None:
+    def _begin(self, number: int) -> asyncio.Task[None]:
+        return asyncio.create_task(self._run(number), name=f"lookup-{number}")
+
+    async def _run(self, number: int) -> None:
+        """Answer batches over one connection, until told to stop, or until another has taken this one's place."""
+        loop, ours = asyncio.get_running_loop(), asyncio.current_task()
+        cursor: AsyncCursor[TupleRow] | None = None
+        try:
+            while True:
+                if not self._waiting or self._gathering.under_way:
+                    if self._stopping:
+                        return
+                    idle = loop.create_future()
+                    self._idle.append(idle)
+                    await idle
+                    continue
+                await self._gathering.wait(self._waiting)
+                # From here on nobody joins: what the query will see may be older than who comes now.
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch_keys))]
+                if not batch:
+                    continue  # those who waited have gone
+                self._gathering.sent(len(batch))
+                self._prompt.add(number)
+                self._timers[number] = loop.call_later(self._patience_seconds, self._be_late, number, batch)
+                cursor = await self._answer(batch, cursor)
+                if self._tasks[number] is not ours:
+                    return
+                self._timers[number].cancel()
+                self._prompt.discard(number)
+        finally:
+            if cursor is not None:
+                await cursor.connection.close()
+
+    def _be_late(self, number: int, batch: list[_Waiting]) -> None:
         self._prompt.discard(number)
+        self._timers[number] = asyncio.get_running_loop().call_later(self._answer_seconds, self._give_up, number, batch)
         if self._waiting:
             self._wake()
 
-    async def _run(self, number: int) -> None:
-        loop = asyncio.get_running_loop()
-        cursor: AsyncCursor[TupleRow] | None = None
-        while True:
-            if not self._waiting:
-                if self._stopping:
-                    break
-                idle = loop.create_future()
-                self._idle.append(idle)
-                await idle
-                continue
-            # From here on nobody joins: what the query will see may be older than who comes now.
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch_keys))]
-            self._prompt.add(number)
-            late = loop.call_later(self._patience_seconds, self._be_late, number)
-            cursor = await self._answer(batch, cursor)
-            late.cancel()
-            self._prompt.discard(number)
-        if cursor is not None:
-            await cursor.connection.close()
+    def _give_up(self, number: int, batch: list[_Waiting]) -> None:
+        """Answer a batch without its query, and go on over another connection: an answer that comes late must meet nobody."""
+        self._fail(batch, "no answer in time")
+        stuck, self._tasks[number] = self._tasks[number], self._begin(number)
+        # Nobody waits for its end: psycopg answers a cancellation by waiting for the server, which may be what is stuck.
+        stuck.cancel()
+        self._given_up.add(stuck)
+        stuck.add_done_callback(self._given_up.discard)
 
     async def _answer(self, batch: list[_Waiting], cursor: AsyncCursor[TupleRow] | None) -> AsyncCursor[TupleRow] | None:
         """Settle every key of the batch; answer the cursor to go on with, or None when its connection had to be thrown away."""
-        query = asyncio.create_task(self._query(cursor, [waiting.token_id for waiting in batch]))
-        # Not asyncio.timeout: psycopg answers a cancellation by waiting for the server, which may be what is stuck.
-        await asyncio.wait({query}, timeout=self._answer_seconds)
-        if not query.done() or query.exception() is not None:
-            # A lost connection, an error, no answer in time: these keys have no answer, and one that comes late must not
-            # meet the next query.
-            kind = type(query.exception()).__name__ if query.done() else "no answer in time"
-            logger.warning("a lookup of %d keys failed: %s", len(batch), kind)
-            for waiting in batch:
-                if not waiting.found.done():
-                    waiting.found.set_exception(LookupFailed("the database did not answer in time"))
-            reaper = asyncio.create_task(_throw_away(query))
-            self._reapers.add(reaper)
-            reaper.add_done_callback(self._reapers.discard)
+        try:
+            cursor, found = await self._query(cursor, [waiting.token_id for waiting in batch])
+        except Exception as error:  # a lost connection, an error: these keys have no answer
+            self._fail(batch, type(error).__name__)
             return None
-        cursor, found = query.result()
         self.queries += 1
         self.keys += len(batch)
         for waiting, answer in zip(batch, found, strict=True):
             if not waiting.found.done():
                 waiting.found.set_result(answer)
         return cursor
+
+    @staticmethod
+    def _fail(batch: list[_Waiting], why: str) -> None:
+        logger.warning("a lookup of %d keys failed: %s", len(batch), why)
+        for waiting in batch:
+            if not waiting.found.done():
+                waiting.found.set_exception(LookupFailed("the database did not answer in time"))
 
     async def _query(
         self, cursor: AsyncCursor[TupleRow] | None, token_ids: list[UUID]
@@ -245,12 +272,6 @@ class Lookup:
             with contextlib.suppress(psycopg.Error):
                 await connection.close()
             raise
-
-
-async def _throw_away(query: asyncio.Task[Any]) -> None:
-    """End a query that may still be under way, and its connection with it; psycopg gives the server some seconds."""
-    query.cancel()
-    await asyncio.wait({query})
 
 
 async def look_up(

@@ -1,7 +1,8 @@
 """The readings of commands: concurrent ones share one statement, as lookups do (lookup.py).
 
 While a reading is under way the commands that arrive form the next. A command joins only a statement that has not been sent,
-so it reads what was recorded before it began. A statement of its own for each costs PostgreSQL as much as the append.
+so it reads what was recorded before it began. A statement of its own for each costs PostgreSQL as much as the append, and so
+a statement waits a moment for as many commands as the one before had (ledger/gathering.py).
 """
 
 import asyncio
@@ -13,11 +14,13 @@ from uuid import UUID
 
 from ledger.appender import Overloaded
 from ledger.execute import Pool, Reading
+from ledger.gathering import Gathering
 from ledger.states import State
 from projections.reading import Keys, read_state
 
 MAX_BATCH_COMMANDS: Final = 64
 MAX_WAITING: Final = 1_000
+GATHERING_SECONDS: Final = 0.002
 
 
 @dataclass(eq=False, slots=True)
@@ -33,6 +36,7 @@ class StateReader:
         self._pool = pool
         self._max_waiting = max_waiting
         self._waiting: deque[_Waiting] = deque()
+        self._gathering = Gathering(GATHERING_SECONDS)
         self._task: asyncio.Task[None] | None = None
         self.statements = 0
 
@@ -45,6 +49,7 @@ class StateReader:
         # A future of its own: a request that is cancelled cancels nobody else.
         waiting = _Waiting(keys)
         self._waiting.append(waiting)
+        self._gathering.come(self._waiting)
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="state reader")
         return await waiting.reading
@@ -52,10 +57,12 @@ class StateReader:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(0)  # whoever begins in the same turn of the event loop comes along
+            await self._gathering.wait(self._waiting)
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH_COMMANDS))]
             if not batch:
                 self._task = None
                 return
+            self._gathering.sent(len(batch))
             await self._read(batch)
 
     async def _read(self, batch: list[_Waiting]) -> None:

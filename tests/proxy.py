@@ -39,6 +39,10 @@ class Proxy:
             self._server.close()
             self._path.unlink()
             self._server = None
+        await self.cut()
+
+    async def cut(self) -> None:
+        """Cut every connection, with the answers that are held; others are taken."""
         await self.release()
         for writer in list(self._writers):
             writer.close()

@@ -108,6 +108,28 @@ async def test_suspensions_and_revocations_go_before_others_that_wait(any_databa
     assert [(await caller).last_position for caller in urgent] == [2, 3]
 
 
+async def test_a_batch_waits_a_moment_for_as_many_as_the_one_before_had_but_not_what_is_urgent(
+    any_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.appender.GATHERING_SECONDS", 30.0)
+    appender = Appender(any_database.service)
+    await appender.start()
+    async with asyncio.timeout(10):
+        for _ in range(2):
+            outcomes = await asyncio.gather(*(appender.append(command()) for _ in range(3)))
+            assert len({outcome.recorded_at for outcome in outcomes}) == 1
+        alone = asyncio.create_task(appender.append(command()))
+        await asyncio.sleep(0.1)
+        assert not alone.done()
+        await appender.append(command(urgent=True))
+        await alone
+        await asyncio.gather(*(appender.append(command()) for _ in range(3)))
+        last = asyncio.create_task(appender.append(command()))
+        await asyncio.sleep(0.1)
+        await appender.stop()
+        assert (await last).outcome == "recorded"
+
+
 async def test_a_conflict_is_the_answer_of_its_own_command_only(appender: Appender) -> None:
     taken = subject_registered()
     await appender.append(command(taken))

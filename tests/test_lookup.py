@@ -237,6 +237,20 @@ async def test_many_concurrent_decisions_need_far_fewer_queries(database: Databa
         assert lookup.queries <= lookup.keys / 8
 
 
+async def test_a_query_waits_a_moment_for_as_many_as_the_one_before_had(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.lookup.GATHERING_SECONDS", 30.0)
+    async with started(database.service, warm=False) as lookup, asyncio.timeout(10):
+        await asyncio.gather(*await ask(lookup, *KEYS[:3]))
+        assert lookup.queries == 1
+        two = await ask(lookup, *KEYS[:2])
+        await asyncio.sleep(0.1)
+        assert not any(caller.done() for caller in two)
+        await asyncio.gather(*two, *await ask(lookup, KEYS[2]))
+        assert (lookup.queries, lookup.keys) == (2, 6)
+
+
 async def test_a_lookup_alone_is_sent_at_once(database: Database) -> None:
     async with started(database.service) as lookup:
         for key in KEYS[:10]:
@@ -474,9 +488,7 @@ async def test_a_killed_backend_fails_who_was_asking_it_and_nobody_after(databas
         await proxy.until_held(1)
         waiting = await ask(lookup, *KEYS[1:5])
         await kill(database, await service_backends(database))
-        # What is held is the whole answer: it is not passed on.
-        await proxy.close()
-        await proxy.open()
+        await proxy.cut()  # what is held is the whole answer: it is not passed on
         with pytest.raises(LookupFailed):
             await caller
         assert len(await asyncio.gather(*waiting)) == 4
