@@ -27,7 +27,7 @@ help:
 	@echo "make test         formatting, lint, types and tests, to the first failure"
 	@echo "make acceptance   the acceptance points against a running service of their own (ONLY='...' picks some)"
 	@echo "make bench        the measurements, into docs/benchmarks.md: about ten minutes and 6 GB of disk, up to 1,000,000 tokens"
-	@echo "                  (SIZE=full: two hours and 60 GB, 10,000,000 tokens; SIZE=small: a minute; ONLY='...' picks lines)"
+	@echo "                  (SIZE=full: an hour and 40 GB, 10,000,000 tokens; SIZE=small: a minute; ONLY='...' picks lines)"
 	@echo "make lock         resolve the dependencies of pyproject.toml anew (needs uv)"
 	@echo
 	@echo "PYTHON=$(PYTHON) makes the virtual environment; Python 3.11 or newer."

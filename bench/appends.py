@@ -228,6 +228,6 @@ SECTION: Final = Section(
         *(BY_APPENDERS.format(what) for what in (*SIDE_BY_SIDE, INSERT)),
     ),
     run,
-    seconds={"small": 30, "default": 200, "full": 600},
+    seconds={"small": 30, "default": 200, "full": 420},
     gigabytes={"small": 0.5, "default": 3, "full": 6},
 )

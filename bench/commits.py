@@ -90,7 +90,7 @@ SELECT 1 / count(*) FROM bench_batches b
   WHERE b.n = (SELECT nextval('bench_next')) AND a.outcome = 'recorded';
 """
 # Commands that are made up for a second; when that is not enough pgbench ends, and so does the bench.
-MOST_A_SECOND: Final[dict[Size, int]] = {"small": 20_000, "default": 40_000, "full": 40_000}
+MOST_A_SECOND: Final[dict[Size, int]] = {"small": 12_000, "default": 40_000, "full": 40_000}
 FILLING_BATCH: Final = 250
 NEW_TOKENS: Final = """
 SELECT t.token_id FROM views.tokens t WHERE t.position > (SELECT max(b.last_position) - %s FROM ledger.batches b)

@@ -89,6 +89,6 @@ SECTION: Final = Section(
     NAME,
     (BARE, FALCON, QUERY, *(GATEWAY.format(s) for s in STRATEGIES), EVALUATION, INTROSPECTION),
     run,
-    seconds={"small": 20, "default": 150, "full": 150},
+    seconds={"small": 20, "default": 150, "full": 200},
     gigabytes={"small": 0.3, "default": 1, "full": 1},
 )

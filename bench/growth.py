@@ -124,6 +124,6 @@ SECTION: Final = Section(
     NAME,
     (FILLING, GATEWAY, LIVE, THEN, EARLY, ISSUE),
     run,
-    seconds={"small": 15, "default": 170, "full": 3_600},
-    gigabytes={"small": 0.5, "default": 6, "full": 55},
+    seconds={"small": 15, "default": 170, "full": 1_000},
+    gigabytes={"small": 0.5, "default": 6, "full": 40},
 )

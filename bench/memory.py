@@ -84,6 +84,6 @@ SECTION: Final = Section(
     NAME,
     (START, WARM, END),
     run,
-    seconds={"small": 10, "default": 50, "full": 200},
+    seconds={"small": 10, "default": 50, "full": 250},
     gigabytes={"small": 0.3, "default": 1, "full": 2},
 )

@@ -199,6 +199,6 @@ SECTION: Final = Section(
     NAME,
     (FLOOR, REPLAY, CLIENT, SERVER, f"{REPLAY}, linear"),
     run,
-    seconds={"small": 20, "default": 90, "full": 5_400},
-    gigabytes={"small": 0.5, "default": 2, "full": 30},
+    seconds={"small": 20, "default": 90, "full": 2_100},
+    gigabytes={"small": 0.5, "default": 2, "full": 25},
 )
