@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 MAX_BATCH_COMMANDS: Final = 128
 MAX_BATCH_EVENTS: Final = 2_000  # two of the largest commands
 MAX_WAITING: Final = 1_000
-GATHERING_SECONDS: Final = 0.002
+GATHERING_SECONDS: Final = 0.001
 RESEND_SECONDS: Final = 10.0
 
 

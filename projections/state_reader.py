@@ -20,7 +20,7 @@ from projections.reading import Keys, read_state
 
 MAX_BATCH_COMMANDS: Final = 64
 MAX_WAITING: Final = 1_000
-GATHERING_SECONDS: Final = 0.002
+GATHERING_SECONDS: Final = 0.001
 
 
 @dataclass(eq=False, slots=True)
