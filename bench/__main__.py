@@ -65,7 +65,7 @@ def main(
     """Measure Token Ledger, each figure beside its floor.
 
     default: about ten minutes on two cores, up to 1,000,000 tokens. small: about a minute. full: up to 10,000,000 tokens and
-    5,000,000 events, hours and gigabytes, which are said before it begins.
+    5,000,000 events, an hour and many gigabytes, which are said before it begins.
     """
     if write and (only or size not in PAGES):
         raise click.UsageError("--write takes the whole table, not lines of it, and of no small size")

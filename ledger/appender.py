@@ -1,8 +1,8 @@
 """Group commit: one appender a process, one connection, one batch under way.
 
 Commands that arrive while a batch commits form the next one, which waits a moment for as many as the one before had
-(gathering.py); suspensions and revocations go first, and wait for nobody. A command that breaks
-its batch is found by sending the batch's commands one by one; after a lost connection the batch is sent again with the
+(gathering.py); suspensions and revocations go first, and wait for nobody here. A command that
+breaks its batch is found by sending the batch's commands one by one; after a lost connection the batch is sent again with the
 same command ids, so that nothing is recorded twice and nothing acknowledged is lost. Retrying a conflict is execute.py.
 """
 
@@ -29,7 +29,6 @@ logger = logging.getLogger(__name__)
 MAX_BATCH_COMMANDS: Final = 128
 MAX_BATCH_EVENTS: Final = 2_000  # two of the largest commands
 MAX_WAITING: Final = 1_000
-GATHERING_SECONDS: Final = 0.001
 RESEND_SECONDS: Final = 10.0
 
 
@@ -85,7 +84,7 @@ class Appender:
         self._urgent: deque[_Waiting] = deque()
         self._ordinary: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
-        self._gathering = Gathering(GATHERING_SECONDS)
+        self._gathering = Gathering()
         self._stopping = False
         self._connection: AsyncConnection[TupleRow] | None = None
         self._task: asyncio.Task[None] | None = None

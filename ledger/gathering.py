@@ -6,13 +6,15 @@ costs whatever its size is most of its price (docs/decisions.md). One alone, aft
 
 import asyncio
 from collections.abc import Sized
+from typing import Final
+
+MOST_SECONDS: Final = 0.001
 
 
 class Gathering:
     """The moment before a batch is sent. One waits at a time; whoever brings one more says so."""
 
-    def __init__(self, most_seconds: float) -> None:
-        self._most_seconds = most_seconds
+    def __init__(self) -> None:
         self._wanted = 1
         self._enough: asyncio.Future[None] | None = None
 
@@ -27,7 +29,7 @@ class Gathering:
             return
         loop = asyncio.get_running_loop()
         self._enough = loop.create_future()
-        timer = loop.call_later(self._most_seconds, self.hurry)
+        timer = loop.call_later(MOST_SECONDS, self.hurry)
         try:
             await self._enough
         finally:

@@ -34,7 +34,6 @@ MAX_BATCH_KEYS: Final = 64
 CONNECTIONS: Final = 2
 # As long as a query takes on a busy machine. One that takes longer holds nobody else up.
 PATIENCE_SECONDS: Final = 0.003
-GATHERING_SECONDS: Final = 0.001
 MAX_WAITING: Final = 1_000
 ANSWER_SECONDS: Final = 1.0
 
@@ -132,7 +131,7 @@ class Lookup:
         self._patience_seconds = patience_seconds
         self._on_connected = on_connected
         self._waiting: deque[_Waiting] = deque()
-        self._gathering = Gathering(GATHERING_SECONDS)
+        self._gathering = Gathering()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._idle: deque[asyncio.Future[None]] = deque()

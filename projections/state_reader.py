@@ -20,7 +20,6 @@ from projections.reading import Keys, read_state
 
 MAX_BATCH_COMMANDS: Final = 64
 MAX_WAITING: Final = 1_000
-GATHERING_SECONDS: Final = 0.001
 
 
 @dataclass(eq=False, slots=True)
@@ -36,7 +35,7 @@ class StateReader:
         self._pool = pool
         self._max_waiting = max_waiting
         self._waiting: deque[_Waiting] = deque()
-        self._gathering = Gathering(GATHERING_SECONDS)
+        self._gathering = Gathering()
         self._task: asyncio.Task[None] | None = None
         self.statements = 0
 

@@ -111,7 +111,7 @@ async def test_suspensions_and_revocations_go_before_others_that_wait(any_databa
 async def test_a_batch_waits_a_moment_for_as_many_as_the_one_before_had_but_not_what_is_urgent(
     any_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ledger.appender.GATHERING_SECONDS", 30.0)
+    monkeypatch.setattr("ledger.gathering.MOST_SECONDS", 30.0)
     appender = Appender(any_database.service)
     await appender.start()
     async with asyncio.timeout(10):

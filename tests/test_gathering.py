@@ -13,6 +13,12 @@ LONG = 30.0  # no test takes so long: who waits for it has failed
 SHORT = 0.05
 
 
+@pytest.fixture(autouse=True)
+def a_long_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let whoever waits out the moment fail."""
+    monkeypatch.setattr("ledger.gathering.MOST_SECONDS", LONG)
+
+
 async def begun(gathering: Gathering, waiting: list[int]) -> "asyncio.Task[None]":
     """Begin to wait, and be waiting."""
     task = asyncio.create_task(gathering.wait(waiting))
@@ -22,7 +28,7 @@ async def begun(gathering: Gathering, waiting: list[int]) -> "asyncio.Task[None]
 
 @pytest.mark.parametrize(("before", "waiting"), [(1, 1), (3, 3), (3, 4), (3, 0)])
 async def test_who_is_alone_or_enough_or_nobody_waits_for_nobody(before: int, waiting: int) -> None:
-    gathering = Gathering(LONG)
+    gathering = Gathering()
     gathering.sent(before)
     async with asyncio.timeout(5):
         await gathering.wait([0] * waiting)
@@ -30,7 +36,7 @@ async def test_who_is_alone_or_enough_or_nobody_waits_for_nobody(before: int, wa
 
 
 async def test_a_batch_waits_for_as_many_as_the_one_before_had() -> None:
-    gathering = Gathering(LONG)
+    gathering = Gathering()
     gathering.sent(3)
     waiting = [1]
     task = await begun(gathering, waiting)
@@ -46,16 +52,18 @@ async def test_a_batch_waits_for_as_many_as_the_one_before_had() -> None:
     assert not gathering.under_way
 
 
-async def test_it_waits_a_moment_at_most() -> None:
-    gathering = Gathering(SHORT)
+async def test_it_waits_a_moment_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.gathering.MOST_SECONDS", SHORT)
+    gathering = Gathering()
     gathering.sent(64)
     began = time.monotonic()
-    await gathering.wait([1, 2])
+    async with asyncio.timeout(5):
+        await gathering.wait([1, 2])
     assert time.monotonic() - began >= SHORT / 2  # a timer may be early by its own grain
 
 
 async def test_when_fewer_came_the_next_waits_for_no_more_than_those() -> None:
-    gathering = Gathering(LONG)
+    gathering = Gathering()
     gathering.sent(64)
     gathering.sent(2)
     async with asyncio.timeout(5):
@@ -63,7 +71,7 @@ async def test_when_fewer_came_the_next_waits_for_no_more_than_those() -> None:
 
 
 async def test_what_is_urgent_ends_the_wait() -> None:
-    gathering = Gathering(LONG)
+    gathering = Gathering()
     gathering.sent(64)
     task = await begun(gathering, [1])
     gathering.hurry()
@@ -73,7 +81,7 @@ async def test_what_is_urgent_ends_the_wait() -> None:
 
 
 async def test_who_is_cancelled_leaves_nothing_behind() -> None:
-    gathering = Gathering(LONG)
+    gathering = Gathering()
     gathering.sent(2)
     task = await begun(gathering, [1])
     task.cancel()

@@ -240,7 +240,7 @@ async def test_many_concurrent_decisions_need_far_fewer_queries(database: Databa
 async def test_a_query_waits_a_moment_for_as_many_as_the_one_before_had(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projections.lookup.GATHERING_SECONDS", 30.0)
+    monkeypatch.setattr("ledger.gathering.MOST_SECONDS", 30.0)
     async with started(database.service, warm=False) as lookup, asyncio.timeout(10):
         await asyncio.gather(*await ask(lookup, *KEYS[:3]))
         assert lookup.queries == 1
