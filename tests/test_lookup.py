@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
@@ -459,6 +460,31 @@ async def test_a_query_without_an_answer_in_time_fails_its_own_waiters_and_its_c
 
         await until(gone)
     assert "a lookup of 1 keys failed: no answer in time" in caplog.text
+
+
+async def test_who_was_given_up_answers_nobody_more_though_the_cancelled_query_ends_in_an_error(database: Database) -> None:
+    class Stuck(Lookup):
+        stuck = False
+
+        async def _query(self, cursor: Any, token_ids: list[UUID]) -> Any:
+            if not self.stuck:
+                return await super()._query(cursor, token_ids)
+            self.stuck = False
+            try:
+                return await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await cursor.connection.close()
+                # As psycopg may, where the database goes away while it is told to cancel.
+                raise psycopg.OperationalError from None
+
+    async with started(database.service, Stuck, connections=1, answer_seconds=0.05) as lookup:
+        assert isinstance(lookup, Stuck)
+        lookup.stuck = True
+        with pytest.raises(LookupFailed):
+            await lookup.find(KEYS[0])
+        assert (await lookup.find(KEYS[1])).token is None
+        names = [task.get_name() for task in asyncio.all_tasks()]
+        assert names.count("lookup-0") == 1
 
 
 async def test_an_answer_that_comes_late_never_meets_another_question(database: Database, proxy: Proxy) -> None:
